@@ -1,0 +1,297 @@
+"""The adapter contract: what a remote system must be able to tell, and the words for what goes wrong.
+
+An adapter knows the remote and nothing else: no database, no Redis, no events. It declares its feeds,
+streams and typed columns as data, and answers `check`, `plan`, `read` and `fetch`.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from adapters.auth import Auth
+    from adapters.http import Http, Limits
+
+ColumnType = Literal["text", "integer", "number", "boolean", "time"]
+Value = str | int | float | bool | datetime | None
+Gone = Literal["deleted", "left", "hidden"]
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A typed column of a stream's table: a real column, filled when the record is decoded.
+
+    `unit` says what a number counts (`ms`, `points`); `source` names the member of the remote's JSON.
+    """
+
+    name: str
+    type: ColumnType
+    source: str
+    unit: str | None = None
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """One kind of record. `parent` names what `Record.parent` holds the key of, if anything.
+
+    `volatile` are the members of the JSON that may differ although the record did not change, as dotted
+    paths (`fields.lastViewed`); they are stored, but left out of the hash that decides *unchanged*.
+    """
+
+    name: str
+    columns: tuple[Column, ...] = ()
+    parent: str | None = None
+    volatile: tuple[str, ...] = ()
+
+
+class Feed(msgspec.Struct, frozen=True):
+    """Streams that come out of the same requests and share a cursor per partition."""
+
+    name: str
+    streams: tuple[Stream, ...]
+
+
+class Partition(msgspec.Struct, frozen=True):
+    """An independently read part of a feed, as `plan` saw it.
+
+    `name` is stable from sync to sync. `mark` is the adapter's own note from planning, handed back to
+    `read` (Jenkins: the newest build number, so that an idle job costs no request).
+    """
+
+    name: str
+    mark: str = ""
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One remote object. `key` is stable for its life and unique within (connection, stream).
+
+    `version` orders observations: a longer text is newer, texts of one length compare as text; None where
+    the remote has none. `final` is False while the record can still change without a newer cursor.
+    `columns` are the values of the stream's columns, in their order. `body` is the remote's own JSON.
+    """
+
+    stream: str
+    key: str
+    body: bytes
+    parent: str | None = None
+    updated_at: datetime | None = None
+    version: str | None = None
+    final: bool = True
+    columns: tuple[Value, ...] = ()
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """A record that could not be read, for quarantine. `key` is None if not even that was legible."""
+
+    stream: str
+    key: str | None
+    reason: str
+    body: bytes
+
+
+class Page(msgspec.Struct, frozen=True):
+    """What one step of reading brought, committed as a whole together with `cursor`.
+
+    `observed_at` is when the request for these records was sent. `cursor` is where to go on once this page
+    is committed. `expected` is the remote's exact count, per stream, of the whole range that is being read,
+    as soon as it is known. `end` is True only if the remote itself said that nothing follows.
+    """
+
+    observed_at: datetime
+    cursor: str
+    records: Sequence[Record] = ()
+    rejected: Sequence[Rejected] = ()
+    expected: Mapping[str, int] | None = None
+    end: bool = False
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """A key that was asked for and is not there, with what the remote proved about it."""
+
+    key: str
+    reason: Gone
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """The answer to `fetch`: every key asked for is in exactly one of the three."""
+
+    observed_at: datetime
+    records: Sequence[Record] = ()
+    rejected: Sequence[Rejected] = ()
+    missing: Sequence[Missing] = ()
+
+
+class Readable(msgspec.Struct, frozen=True):
+    """Whether a stream can be read: `count` matches where known, `problem` for a person where not."""
+
+    readable: bool
+    count: int | None = None
+    problem: str | None = None
+
+
+class Check(msgspec.Struct, frozen=True):
+    """What `check` found: who we are there, what the remote is, and what can be read."""
+
+    account: str | None
+    system_version: str | None
+    streams: Mapping[str, Readable]
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A parsed connection URL. `base` is the root all requests are made below, without a trailing slash.
+
+    `canonical` is the one spelling of the URL; `options` are what the adapter read out of URL and params.
+    """
+
+    base: str
+    canonical: str
+    options: Mapping[str, str] = {}
+
+
+class Adapter(Protocol):
+    """A connection to one remote, good for one slice of one sync. All methods raise `AdapterError` only.
+
+    What an instance learned (the identity check, a listing) it may keep for its own life, no longer.
+    """
+
+    system: ClassVar[str]
+    feeds: ClassVar[tuple[Feed, ...]]
+    limits: ClassVar["Limits"]
+    #: How late the remote's index may show a change; no cursor goes nearer to now than this.
+    overlap: ClassVar[timedelta]
+    #: How many keys one `fetch` may be asked for.
+    batch: ClassVar[int]
+
+    def __init__(self, target: Target, http: "Http") -> None: ...
+
+    @staticmethod
+    def parse(url: str, params: Mapping[str, object]) -> Target:
+        """Understand a URL as people paste it; no request is made. Raises `BadTarget`."""
+
+    @staticmethod
+    def auth(kind: str, username: str | None, reveal: Callable[[], str]) -> "Auth":
+        """The way this system is told who we are. `reveal` gives the secret, at the time of a request.
+
+        Raises `BadTarget` (field `kind` or `username`) for what the system does not take.
+        """
+
+    async def check(self) -> Check:
+        """Say who we are, what the remote is, and for each stream whether it can be read."""
+
+    async def plan(self, feed: str) -> Sequence[Partition]:
+        """The partitions of a feed as they are now. Proves our identity where that fails silently."""
+
+    def read(self, feed: str, partition: Partition, cursor: str | None) -> AsyncIterator[Page]:
+        """Pages from `cursor` on (None: from the beginning) until the remote has no more.
+
+        Stopping early loses nothing: reading goes on from the cursor of the last page that was kept.
+        """
+
+    async def fetch(self, stream: str, keys: Sequence[str]) -> Fetched:
+        """The present records of at most `batch` keys, in the representation that `read` uses."""
+
+
+class BadTarget(ValueError):
+    """A URL, parameter or credential kind that cannot work. `field` names it; the text says what would."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.message = message
+
+
+class AdapterError(Exception):
+    """The remote let us down. Each subclass names the consequence; `kind` is the cause that users see.
+
+    `message` says what happened, `hint` what to do about it. Neither ever holds a secret.
+    """
+
+    kind: ClassVar[str] = "unreadable"
+    default_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint or self.default_hint
+
+
+class AuthFailed(AdapterError):
+    """The remote does not know us: stop until a person changes the credential."""
+
+    kind = "auth"
+    default_hint = "Check the credential: it may be wrong, expired or revoked."
+
+
+class Forbidden(AdapterError):
+    """The remote knows us and says no: a permission is missing."""
+
+    kind = "forbidden"
+    default_hint = "Give the account permission to read this, or use another credential."
+
+
+class NotFound(AdapterError):
+    """What the URL names is not there, or is not shown to this account."""
+
+    kind = "not_found"
+    default_hint = "Check the URL, and that the account may see what it names."
+
+
+class QueryRejected(AdapterError):
+    """The remote understood our question and refuses it; asking again will not help."""
+
+    kind = "rejected"
+    default_hint = "Check the query (filter, JQL, parameters) of this connection."
+
+
+class Unreadable(AdapterError):
+    """The answer makes no sense: not what this endpoint answers, cut off, or too large."""
+
+    kind = "unreadable"
+    default_hint = "Check that the URL leads to the system itself and not to a login page or a proxy."
+
+
+class TooLarge(Unreadable):
+    """More bytes than we take at once: an adapter may ask for a smaller page."""
+
+
+class TlsFailed(AdapterError):
+    """No trusted encrypted connection could be made."""
+
+    kind = "tls"
+    default_hint = "Check the certificate of the remote; a private CA is named by TIDEGATE_CA_FILE."
+
+
+class Blocked(AdapterError):
+    """We refuse to go there: a private address that is not allowed, or a redirect elsewhere."""
+
+    kind = "blocked"
+    default_hint = "Private networks must be listed in TIDEGATE_ALLOW_NETWORKS."
+
+
+class Later(AdapterError):
+    """Not now. `retry_at` is when the remote says to come back, None if it does not say."""
+
+    def __init__(self, message: str, retry_at: datetime | None = None, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.retry_at = retry_at
+
+
+class Unavailable(Later):
+    """The remote cannot be reached or is out of order: try again later."""
+
+    kind = "unreachable"
+    default_hint = "Check that the remote is up and reachable from here; Tidegate keeps trying."
+
+
+class RateLimited(Later):
+    """The remote, or our own politeness, asks us to wait."""
+
+    kind = "rate_limited"
+    default_hint = "Nothing to do: Tidegate goes on when the remote allows it."
+
+
+def newer(version: str | None, than: str | None) -> bool | None:
+    """True or False by the order of `Record.version`; None if the versions do not tell."""
+    if version is None or than is None or version == than:
+        return None
+    return (len(version), version) > (len(than), than)

@@ -1,0 +1,366 @@
+"""The one place where HTTP requests are made and answers become values or `AdapterError`s."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Protocol, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import aiohttp
+import msgspec
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from adapters.auth import Auth
+from adapters.base import (
+    AdapterError,
+    AuthFailed,
+    Blocked,
+    Forbidden,
+    NotFound,
+    QueryRejected,
+    RateLimited,
+    TlsFailed,
+    TooLarge,
+    Unavailable,
+    Unreadable,
+)
+from adapters.guard import AddressBlocked, AddressGuard
+from adapters.times import parse_http_date
+
+T = TypeVar("T")
+
+USER_AGENT = "Tidegate"
+_REDIRECTS = 3
+_RETRY_AFTER_MOST = timedelta(hours=1)
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one request may cost. Seconds; bytes are counted after decompression.
+
+    `parallel` is how many requests one host is asked at once, over all workers.
+    """
+
+    connect: float = 5.0
+    read: float = 30.0
+    total: float = 60.0
+    body: int = 16 * 1024 * 1024
+    parallel: int = 4
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A complete answer. `sent_at` is when the request was sent, by the clock of the sync."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+    url: str
+    sent_at: datetime
+
+    @property
+    def is_json(self) -> bool:
+        return "json" in self.headers.get("Content-Type", "").lower()
+
+    @property
+    def asked_at(self) -> datetime:
+        """The time of the request by the remote's clock where it tells, never later than by ours.
+
+        What a cursor is made from: `updated` is stamped by the remote's clock.
+        """
+        date = parse_http_date(self.headers.get("Date"))
+        return min(date, self.sent_at) if date else self.sent_at
+
+    @property
+    def summary(self) -> str:
+        """The answer in one short line, without query and body."""
+        return f"{urlsplit(self.url).path} answered {self.status}"
+
+
+class Budget(Protocol):
+    """Requests to a host, shared fairly: how many at once, and none before the host's stated time."""
+
+    def slot(self, host: str, parallel: int) -> AbstractAsyncContextManager[None]:
+        """Hold one of `parallel` places. Raises `RateLimited` if the wait would be long."""
+
+    async def pause(self, host: str, until: datetime, reason: str) -> None:
+        """No request to this host before `until`, by anyone."""
+
+
+class LocalBudget:
+    """A budget for one process: used where there is no Redis, and in tests."""
+
+    def __init__(self, clock: Callable[[], datetime], patience: float = 5.0) -> None:
+        """`patience`: a pause of up to so many seconds is waited out, a longer one is `RateLimited`."""
+        self._clock = clock
+        self._patience = patience
+        self._slots: dict[str, asyncio.Semaphore] = {}
+        self._paused: dict[str, datetime] = {}
+
+    @asynccontextmanager
+    async def slot(self, host: str, parallel: int) -> AsyncIterator[None]:
+        async with self._slots.setdefault(host, asyncio.Semaphore(parallel)):
+            await wait_or_raise(host, self._paused.get(host), self._clock(), self._patience)
+            yield
+
+    async def pause(self, host: str, until: datetime, reason: str) -> None:  # noqa: ARG002 - part of the contract
+        self._paused[host] = max(until, self._paused.get(host, until))
+
+
+async def wait_or_raise(host: str, until: datetime | None, now: datetime, patience: float) -> None:
+    """Wait out a short pause; raise `RateLimited` for a long one, so that it holds no worker."""
+    wait = (until - now).total_seconds() if until else 0.0
+    if wait > patience:
+        raise RateLimited(f"{host} asked for no requests before {until:%H:%M:%S} UTC.", until)
+    if wait > 0:
+        await asyncio.sleep(wait)
+
+
+class Meter:
+    """Counts what a sync cost: requests made, bytes received, seconds spent waiting for the budget."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.bytes = 0
+        self.waited = 0.0
+
+
+def open_session(
+    guard: AddressGuard, ca_file: str | None = None, *, proxied: bool = False
+) -> aiohttp.ClientSession:
+    """The one session of a process. No cookies, no environment, no credential of its own.
+
+    With an operator's proxy the guard would only see the proxy, which is trusted; then the proxy guards.
+    """
+    connector = aiohttp.TCPConnector(
+        ssl=ssl.create_default_context(cafile=ca_file),
+        socket_factory=None if proxied else guard.socket,
+        limit=0,
+        ttl_dns_cache=30,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        headers={"User-Agent": USER_AGENT},
+        raise_for_status=False,
+    )
+
+
+Judge = Callable[[Reply], AdapterError | None]
+
+
+class Http:
+    """Requests below one base URL with one credential. Every method raises `AdapterError` only."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        base: str,
+        auth: Auth,
+        budget: Budget,
+        limits: Limits,
+        clock: Callable[[], datetime],
+        meter: Meter,
+        proxy: str | None = None,
+    ) -> None:
+        self._session = session
+        self.base = base.rstrip("/")
+        self._auth = auth
+        self._budget = budget
+        self._limits = limits
+        self.clock = clock
+        self._meter = meter
+        self._proxy = proxy
+        self._origin = URL(self.base, encoded=True).origin()
+        self.host = str(self._origin)
+
+    async def get(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        judge: Judge | None = None,
+    ) -> Reply:
+        """The answer of `base + path`. `path` is percent-encoded by the caller, `params` are not.
+
+        `judge` sees every answer first and may name the error; then any status but 200 is one.
+        """
+        return await self._ask("GET", path, params, headers, None, judge)
+
+    async def post(
+        self,
+        path: str,
+        body: object,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        judge: Judge | None = None,
+    ) -> Reply:
+        """Like `get`, for endpoints that read by POST; `body` is sent as JSON."""
+        return await self._ask("POST", path, params, headers, msgspec.json.encode(body), judge)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        body: bytes | None,
+        judge: Judge | None,
+    ) -> Reply:
+        url = URL(
+            self.base + path + (f"?{urlencode(params, quote_via=quote)}" if params else ""), encoded=True
+        )
+        for _ in range(_REDIRECTS + 1):
+            reply = await self._send(method, url, headers, body)
+            error = judge(reply) if judge else None
+            if error is None and 300 <= reply.status < 400 and method == "GET":
+                url = self._redirected(url, reply)
+                continue
+            error = error or error_of(reply)
+            if error is not None:
+                raise error
+            return reply
+        raise Unreadable(f"{url.path} redirects in a circle.")
+
+    def _redirected(self, url: URL, reply: Reply) -> URL:
+        to = url.join(URL(reply.headers.get("Location", ""), encoded=True))
+        if to.origin() != self._origin:
+            raise Blocked(
+                f"{url.host} redirects to {to.scheme}://{to.host}, where the credential does not belong.",
+                "Use the URL that the system itself has; if it moved, change the connection's URL.",
+            )
+        return to
+
+    async def _send(
+        self, method: str, url: URL, headers: Mapping[str, str] | None, body: bytes | None
+    ) -> Reply:
+        sending = {"Accept": "application/json", **(headers or {})}
+        if body is not None:
+            sending["Content-Type"] = "application/json"
+        if authorization := await self._auth.header():
+            sending["Authorization"] = authorization
+        started = time.monotonic()
+        async with self._budget.slot(self.host, self._limits.parallel):
+            self._meter.waited += time.monotonic() - started
+            self._meter.requests += 1
+            reply = await self._exchange(method, url, sending, body)
+        self._meter.bytes += len(reply.body)
+        if pause := retry_after(reply, self.clock()):
+            await self._budget.pause(self.host, pause, f"answered {reply.status} with Retry-After")
+        return reply
+
+    async def _exchange(self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> Reply:
+        sent_at = self.clock()
+        limits = self._limits
+        timeout = aiohttp.ClientTimeout(
+            total=limits.total, sock_connect=limits.connect, sock_read=limits.read
+        )
+        try:
+            async with self._session.request(
+                method,
+                url,
+                headers=headers,
+                data=body,
+                timeout=timeout,
+                allow_redirects=False,
+                proxy=self._proxy,
+            ) as response:
+                content = await self._body(response)
+                return Reply(response.status, response.headers, content, str(url), sent_at)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as e:
+            raise transport_error(e, self.host) from e
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        most = self._limits.body
+        chunks, size = [], 0
+        if (response.content_length or 0) <= most:
+            async for chunk in response.content.iter_chunked(1 << 16):
+                size += len(chunk)
+                if size > most:
+                    break
+                chunks.append(chunk)
+            else:
+                return b"".join(chunks)
+        response.close()
+        raise TooLarge(f"{response.url.path} answered more than {most >> 20} MiB.")
+
+
+def decode(reply: Reply, shape: type[T]) -> T:
+    """The JSON body as `shape`. Raises `Unreadable`, naming the path, for anything else."""
+    if not reply.is_json:
+        kind = reply.headers.get("Content-Type", "no content type")
+        raise Unreadable(f"{reply.summary} with {kind} instead of JSON.")
+    try:
+        return msgspec.json.decode(reply.body, type=shape)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as e:
+        raise Unreadable(f"{reply.summary} with JSON that does not fit: {e}") from e
+
+
+def error_of(reply: Reply) -> AdapterError | None:
+    """What a status means where the adapter knows no better; None for 200."""
+    said = f"{reply.summary}."
+    match reply.status:
+        case 200:
+            return None
+        case 401 | 407:
+            return AuthFailed(said)
+        case 403:
+            return Forbidden(said)
+        case 404:
+            return NotFound(said)
+        case 429:
+            return RateLimited(said, retry_after(reply, reply.sent_at))
+        case 408 | 425 | 500 | 502 | 503 | 504:
+            return Unavailable(said, retry_after(reply, reply.sent_at))
+        case status if 400 <= status < 500:
+            return QueryRejected(said)
+        case status if status > 504:
+            return Unavailable(said, retry_after(reply, reply.sent_at))
+        case _:
+            return Unreadable(said)
+
+
+def retry_after(reply: Reply, now: datetime) -> datetime | None:
+    """When `Retry-After` says to come back, at most an hour from `now`; None if absent, past or garbage."""
+    text = reply.headers.get("Retry-After", "").strip()
+    try:
+        seconds = float(text) if text else 0.0
+        until = now + timedelta(seconds=min(max(seconds, 0.0), 86_400.0))
+    except ValueError:
+        until = parse_http_date(text) or now
+    return min(until, now + _RETRY_AFTER_MOST) if until > now else None
+
+
+def transport_error(e: Exception, host: str) -> AdapterError:
+    """Why no answer came, as the consequence for the sync."""
+    if isinstance(e, aiohttp.ClientSSLError | ssl.SSLError):
+        return TlsFailed(f"{host}: {getattr(e, 'os_error', e)}")
+    if _blocked(e):
+        return Blocked(f"{host} leads to a private or special address, which is not allowed here.")
+    if isinstance(e, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+        return Blocked(f"{host} is not an address that can be asked.")
+    if isinstance(e, TimeoutError):
+        return Unavailable(f"{host} did not answer in time.")
+    if isinstance(e, aiohttp.ContentTypeError | aiohttp.ClientResponseError):
+        return Unreadable(f"{host} sent an answer that is not HTTP as we know it: {type(e).__name__}.")
+    if isinstance(e, aiohttp.ClientPayloadError):
+        return Unavailable(f"{host} broke off in the middle of an answer.")
+    return Unavailable(f"{host} cannot be reached: {e}")
+
+
+def _blocked(e: BaseException | None) -> bool:
+    """Whether our guard refused: the connector may wrap its error, or group it with others."""
+    if e is None:
+        return False
+    if isinstance(e, AddressBlocked):
+        return True
+    inner = e.exceptions if isinstance(e, BaseExceptionGroup) else (e.__cause__, getattr(e, "os_error", None))
+    return any(_blocked(i) for i in inner if i is not e)
+
+
+def utc_now() -> datetime:
+    """The wall clock, for where no database clock is at hand."""
+    return datetime.now(UTC)

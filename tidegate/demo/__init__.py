@@ -1,0 +1,1 @@
+"""The demo: a story with three living, simulated remotes."""
