@@ -1,6 +1,7 @@
 """What every simulated remote has: a clock, a ledger of all requests, faults on demand, a real server."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -60,7 +61,7 @@ class Fault(msgspec.Struct):
     cut: int | None = None
 
 
-class Remote:
+class Remote(ABC):
     """A server on a free local port. Subclasses add routes in `routes` and hold the model."""
 
     def __init__(self, clock: Clock | None = None, latency: float = 0.0) -> None:
@@ -72,8 +73,9 @@ class Remote:
         self.url = ""
         self._runner: web.AppRunner | None = None
 
+    @abstractmethod
     def routes(self, app: web.Application) -> None:
-        raise TypeError(f"{type(self).__name__} has no routes")
+        """Add the routes of the simulated vendor."""
 
     async def start(self, port: int = 0) -> Self:
         app = web.Application(middlewares=[self._observe], client_max_size=16 << 20)
