@@ -11,10 +11,11 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 import msgspec
+from aiohttp.http_exceptions import ContentEncodingError
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from adapters.auth import Auth
+from adapters.auth import Anonymous, Auth
 from adapters.base import (
     AdapterError,
     AuthFailed,
@@ -29,13 +30,16 @@ from adapters.base import (
     Unreadable,
 )
 from adapters.guard import AddressBlocked, AddressGuard
-from adapters.times import parse_http_date
+from adapters.times import parse_http_date, parse_time
 
 T = TypeVar("T")
 
 USER_AGENT = "Tidegate"
 _REDIRECTS = 3
+_REDIRECTING = (301, 302, 303, 307, 308)
 _RETRY_AFTER_MOST = timedelta(hours=1)
+# After a 429 that names no time, the host is left alone for so long, by every worker.
+_AFTER_429 = timedelta(seconds=1)
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -59,6 +63,10 @@ class Reply(msgspec.Struct, frozen=True):
     body: bytes
     url: str
     sent_at: datetime
+
+    def __repr__(self) -> str:
+        # Headers can hold cookies, the URL a query, and the body is long.
+        return f"<Reply {self.summary}>"
 
     @property
     def is_json(self) -> bool:
@@ -102,7 +110,11 @@ class LocalBudget:
     @asynccontextmanager
     async def slot(self, host: str, parallel: int) -> AsyncIterator[None]:
         async with self._slots.setdefault(host, asyncio.Semaphore(parallel)):
-            await wait_or_raise(host, self._paused.get(host), self._clock(), self._patience)
+            waited_out = None
+            # While this one sleeps, another answer may ask for a longer pause.
+            while (until := self._paused.get(host)) != waited_out:
+                await wait_or_raise(host, until, self._clock(), self._patience)
+                waited_out = until
             yield
 
     async def pause(self, host: str, until: datetime, reason: str) -> None:  # noqa: ARG002 - part of the contract
@@ -132,10 +144,14 @@ def open_session(
 ) -> aiohttp.ClientSession:
     """The one session of a process. No cookies, no environment, no credential of its own.
 
-    With an operator's proxy the guard would only see the proxy, which is trusted; then the proxy guards.
+    `ca_file` is trusted besides the system's authorities. With an operator's proxy (`proxied`) only the
+    proxy is dialled, which is trusted; `Http` then refuses what the name of the target already tells.
     """
+    tls = ssl.create_default_context()
+    if ca_file:
+        tls.load_verify_locations(ca_file)
     connector = aiohttp.TCPConnector(
-        ssl=ssl.create_default_context(cafile=ca_file),
+        ssl=tls,
         socket_factory=None if proxied else guard.socket,
         limit=0,
         ttl_dns_cache=30,
@@ -144,8 +160,11 @@ def open_session(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
-        headers={"User-Agent": USER_AGENT},
+        # Only what is surely at hand and inflated step by step, whatever else is installed.
+        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip, deflate"},
         raise_for_status=False,
+        # The policy headers of large sites outgrow the default of 8 KiB.
+        max_field_size=64 * 1024,
     )
 
 
@@ -165,7 +184,12 @@ class Http:
         clock: Callable[[], datetime],
         meter: Meter,
         proxy: str | None = None,
+        guard: AddressGuard | None = None,
     ) -> None:
+        """`guard` judges the target's name when a `proxy` is used; without a proxy the session's does.
+
+        Raises `Blocked` for a base that is no http or https URL.
+        """
         self._session = session
         self.base = base.rstrip("/")
         self._auth = auth
@@ -174,8 +198,14 @@ class Http:
         self.clock = clock
         self._meter = meter
         self._proxy = proxy
-        self._origin = URL(self.base, encoded=True).origin()
+        self._guard = guard or AddressGuard()
+        self._origin = origin_of(self.base)
         self.host = str(self._origin)
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether requests go without a credential, so that there is no identity to prove."""
+        return isinstance(self._auth, Anonymous)
 
     async def get(
         self,
@@ -210,29 +240,44 @@ class Http:
         body: bytes | None,
         judge: Judge | None,
     ) -> Reply:
-        url = URL(
-            self.base + path + (f"?{urlencode(params, quote_via=quote)}" if params else ""), encoded=True
-        )
+        query = f"?{urlencode(params, quote_via=quote)}" if params else ""
+        url = self._here(urlsplit(self.base).path + path + query)
         for _ in range(_REDIRECTS + 1):
             reply = await self._send(method, url, headers, body)
             error = judge(reply) if judge else None
-            if error is None and 300 <= reply.status < 400 and method == "GET":
-                url = self._redirected(url, reply)
-                continue
+            if error is None and reply.status in _REDIRECTING:
+                to = self._redirected(url, reply)
+                if method == "GET":
+                    url = to
+                    continue
+                error = Unreadable(
+                    f"{reply.summary}: it redirects a question that is not repeated elsewhere."
+                )
             error = error or error_of(reply)
             if error is not None:
                 raise error
             return reply
-        raise Unreadable(f"{url.path} redirects in a circle.")
+        raise Unreadable(f"{url.path} redirects more than {_REDIRECTS} times.")
+
+    def _here(self, path: str) -> URL:
+        """A URL of our own origin by construction, whatever `path` is."""
+        return URL(f"{self.host}/{path.lstrip('/')}", encoded=True)
 
     def _redirected(self, url: URL, reply: Reply) -> URL:
-        to = url.join(URL(reply.headers.get("Location", ""), encoded=True))
-        if to.origin() != self._origin:
+        location = reply.headers.get("Location", "")
+        try:
+            to = url.join(URL(location))
+            origin = str(to.origin())
+        except ValueError:
+            raise Unreadable(f"{reply.summary} with a Location that is no URL.") from None
+        if not location:
+            raise Unreadable(f"{reply.summary} without saying where to.")
+        if origin != self.host:
             raise Blocked(
-                f"{url.host} redirects to {to.scheme}://{to.host}, where the credential does not belong.",
+                f"{self.host} redirects to {origin}, where the credential does not belong.",
                 "Use the URL that the system itself has; if it moved, change the connection's URL.",
             )
-        return to
+        return self._here(to.raw_path_qs)
 
     async def _send(
         self, method: str, url: URL, headers: Mapping[str, str] | None, body: bytes | None
@@ -241,18 +286,22 @@ class Http:
         if body is not None:
             sending["Content-Type"] = "application/json"
         if authorization := await self._auth.header():
-            sending["Authorization"] = authorization
+            sending["Authorization"] = _one_line(authorization)
         started = time.monotonic()
         async with self._budget.slot(self.host, self._limits.parallel):
             self._meter.waited += time.monotonic() - started
             self._meter.requests += 1
             reply = await self._exchange(method, url, sending, body)
         self._meter.bytes += len(reply.body)
-        if pause := retry_after(reply, self.clock()):
-            await self._budget.pause(self.host, pause, f"answered {reply.status} with Retry-After")
+        now = self.clock()
+        pause = retry_after(reply, now) or (now + _AFTER_429 if reply.status == 429 else None)
+        if pause:
+            await self._budget.pause(self.host, pause, f"answered {reply.status}")
         return reply
 
     async def _exchange(self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> Reply:
+        if self._proxy and not self._guard.admits(self._origin.raw_host or ""):
+            raise Blocked(f"{self.host} is a private or special address, which is not allowed here.")
         sent_at = self.clock()
         limits = self._limits
         timeout = aiohttp.ClientTimeout(
@@ -271,7 +320,8 @@ class Http:
                 content = await self._body(response)
                 return Reply(response.status, response.headers, content, str(url), sent_at)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as e:
-            raise transport_error(e, self.host) from e
+            # Not chained: aiohttp's errors carry the request with its headers and query.
+            raise transport_error(e, self.host) from None
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         most = self._limits.body
@@ -289,11 +339,16 @@ class Http:
 
 
 def decode(reply: Reply, shape: type[T]) -> T:
-    """The JSON body as `shape`. Raises `Unreadable`, naming the path, for anything else."""
+    """The JSON body as `shape`. Raises `Unreadable`, naming the path, for anything else.
+
+    All of the body is then valid UTF-8, `msgspec.Raw` members included.
+    """
     if not reply.is_json:
-        kind = reply.headers.get("Content-Type", "no content type")
+        kind = reply.headers.get("Content-Type", "no content type")[:80]
         raise Unreadable(f"{reply.summary} with {kind} instead of JSON.")
     try:
+        # msgspec checks only the texts that `shape` asks for; the stored bytes must be text throughout.
+        reply.body.decode()
         return msgspec.json.decode(reply.body, type=shape)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as e:
         raise Unreadable(f"{reply.summary} with JSON that does not fit: {e}") from e
@@ -305,8 +360,10 @@ def error_of(reply: Reply) -> AdapterError | None:
     match reply.status:
         case 200:
             return None
-        case 401 | 407:
+        case 401:
             return AuthFailed(said)
+        case 407:
+            return Unavailable(said, hint="The proxy asks for a credential: check TIDEGATE_PROXY.")
         case 403:
             return Forbidden(said)
         case 404:
@@ -324,41 +381,69 @@ def error_of(reply: Reply) -> AdapterError | None:
 
 
 def retry_after(reply: Reply, now: datetime) -> datetime | None:
-    """When `Retry-After` says to come back, at most an hour from `now`; None if absent, past or garbage."""
-    text = reply.headers.get("Retry-After", "").strip()
+    """When the remote says to come back, at most an hour from `now`; None if it does not, or at once.
+
+    `Retry-After` counts on every answer, `X-RateLimit-Reset` only on a 429: elsewhere it is no demand.
+    """
+    wait = _wait(reply, reply.headers.get("Retry-After", ""), now)
+    if wait is None and reply.status == 429:
+        wait = _wait(reply, reply.headers.get("X-RateLimit-Reset", ""), now, epoch=True)
+    if wait is None or wait <= timedelta(0):
+        return None
+    return now + min(wait, _RETRY_AFTER_MOST)
+
+
+def _wait(reply: Reply, text: str, now: datetime, *, epoch: bool = False) -> timedelta | None:
+    """How long a header says to wait: seconds (or, with `epoch`, seconds since 1970), a date, or None.
+
+    A date is by the remote's clock, so it is measured against the answer's own `Date`.
+    """
+    there = parse_http_date(reply.headers.get("Date")) or now
     try:
-        seconds = float(text) if text else 0.0
-        until = now + timedelta(seconds=min(max(seconds, 0.0), 86_400.0))
-    except ValueError:
-        until = parse_http_date(text) or now
-    return min(until, now + _RETRY_AFTER_MOST) if until > now else None
+        seconds = float(text) - (there.timestamp() if epoch else 0.0)
+        return timedelta(seconds=min(seconds, 86_400.0))
+    except (ValueError, OverflowError):
+        moment = parse_http_date(text) or parse_time(text)
+        return moment - there if moment else None
 
 
 def transport_error(e: Exception, host: str) -> AdapterError:
-    """Why no answer came, as the consequence for the sync."""
+    """Why no answer came, as the consequence for the sync. Says nothing of headers or query."""
     if isinstance(e, aiohttp.ClientSSLError | ssl.SSLError):
-        return TlsFailed(f"{host}: {getattr(e, 'os_error', e)}")
-    if _blocked(e):
+        cause = getattr(e, "os_error", e)
+        return TlsFailed(f"{host}: {getattr(cause, 'verify_message', '') or cause.strerror or cause}.")
+    if isinstance(e, aiohttp.ClientConnectorError) and isinstance(e.os_error, AddressBlocked):
         return Blocked(f"{host} leads to a private or special address, which is not allowed here.")
-    if isinstance(e, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return Blocked(f"{host} is not an address that can be asked.")
+    if isinstance(e, aiohttp.InvalidURL):
+        return Blocked(f"{host} is not an address that can be asked.", "Check the connection's URL.")
     if isinstance(e, TimeoutError):
         return Unavailable(f"{host} did not answer in time.")
-    if isinstance(e, aiohttp.ContentTypeError | aiohttp.ClientResponseError):
-        return Unreadable(f"{host} sent an answer that is not HTTP as we know it: {type(e).__name__}.")
+    if isinstance(e, aiohttp.ClientHttpProxyError):
+        return Unavailable(f"The proxy answered {e.status} for {host}.", hint="Check TIDEGATE_PROXY.")
+    if isinstance(e, aiohttp.ClientResponseError | ValueError):
+        return Unreadable(f"{host} and we do not speak the same HTTP: {type(e).__name__}.")
     if isinstance(e, aiohttp.ClientPayloadError):
+        if isinstance(e.__cause__, ContentEncodingError):
+            return Unreadable(f"{host} sent an answer that does not decompress.")
         return Unavailable(f"{host} broke off in the middle of an answer.")
     return Unavailable(f"{host} cannot be reached: {e}")
 
 
-def _blocked(e: BaseException | None) -> bool:
-    """Whether our guard refused: the connector may wrap its error, or group it with others."""
-    if e is None:
-        return False
-    if isinstance(e, AddressBlocked):
-        return True
-    inner = e.exceptions if isinstance(e, BaseExceptionGroup) else (e.__cause__, getattr(e, "os_error", None))
-    return any(_blocked(i) for i in inner if i is not e)
+def _one_line(authorization: str) -> str:
+    if not authorization.isprintable():
+        raise AuthFailed("The credential holds a line break or another character that cannot be sent.")
+    return authorization
+
+
+def origin_of(base: str) -> URL:
+    """Scheme, host and port in their one spelling. Raises `Blocked` for what is no http or https URL."""
+    try:
+        url = URL(base)
+        if url.scheme in {"http", "https"} and url.host:
+            return url.origin()
+    except ValueError:
+        pass
+    raise Blocked("The connection's URL is not an address that can be asked.", "Check the connection's URL.")
 
 
 def utc_now() -> datetime:
