@@ -6,13 +6,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 import msgspec
 from aiohttp.http_exceptions import ContentEncodingError
-from multidict import CIMultiDictProxy
 from yarl import URL
 
 from adapters.auth import Anonymous, Auth
@@ -20,9 +19,6 @@ from adapters.base import (
     AdapterError,
     AuthFailed,
     Blocked,
-    Forbidden,
-    NotFound,
-    QueryRejected,
     RateLimited,
     TlsFailed,
     TooLarge,
@@ -30,14 +26,29 @@ from adapters.base import (
     Unreadable,
 )
 from adapters.guard import AddressBlocked, AddressGuard
-from adapters.times import parse_http_date, parse_time
+from adapters.reply import Reply, decode, error_of, retry_after
 
-T = TypeVar("T")
+__all__ = [
+    "Budget",
+    "Http",
+    "Judge",
+    "Limits",
+    "LocalBudget",
+    "Meter",
+    "Reply",
+    "decode",
+    "error_of",
+    "open_session",
+    "origin_of",
+    "retry_after",
+    "transport_error",
+    "utc_now",
+    "wait_or_raise",
+]
 
 USER_AGENT = "Tidegate"
 _REDIRECTS = 3
 _REDIRECTING = (301, 302, 303, 307, 308)
-_RETRY_AFTER_MOST = timedelta(hours=1)
 # After a 429 that names no time, the host is left alone for so long, by every worker.
 _AFTER_429 = timedelta(seconds=1)
 
@@ -53,38 +64,6 @@ class Limits(msgspec.Struct, frozen=True):
     total: float = 60.0
     body: int = 16 * 1024 * 1024
     parallel: int = 4
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """A complete answer. `sent_at` is when the request was sent, by the clock of the sync."""
-
-    status: int
-    headers: CIMultiDictProxy[str]
-    body: bytes
-    url: str
-    sent_at: datetime
-
-    def __repr__(self) -> str:
-        # Headers can hold cookies, the URL a query, and the body is long.
-        return f"<Reply {self.summary}>"
-
-    @property
-    def is_json(self) -> bool:
-        return "json" in self.headers.get("Content-Type", "").lower()
-
-    @property
-    def asked_at(self) -> datetime:
-        """The time of the request by the remote's clock where it tells, never later than by ours.
-
-        What a cursor is made from: `updated` is stamped by the remote's clock.
-        """
-        date = parse_http_date(self.headers.get("Date"))
-        return min(date, self.sent_at) if date else self.sent_at
-
-    @property
-    def summary(self) -> str:
-        """The answer in one short line, without query and body."""
-        return f"{urlsplit(self.url).path} answered {self.status}"
 
 
 class Budget(Protocol):
@@ -117,7 +96,7 @@ class LocalBudget:
                 waited_out = until
             yield
 
-    async def pause(self, host: str, until: datetime, reason: str) -> None:  # noqa: ARG002 - part of the contract
+    async def pause(self, host: str, until: datetime, reason: str) -> None:
         self._paused[host] = max(until, self._paused.get(host, until))
 
 
@@ -336,75 +315,6 @@ class Http:
                 return b"".join(chunks)
         response.close()
         raise TooLarge(f"{response.url.path} answered more than {most >> 20} MiB.")
-
-
-def decode(reply: Reply, shape: type[T]) -> T:
-    """The JSON body as `shape`. Raises `Unreadable`, naming the path, for anything else.
-
-    All of the body is then valid UTF-8, `msgspec.Raw` members included.
-    """
-    if not reply.is_json:
-        kind = reply.headers.get("Content-Type", "no content type")[:80]
-        raise Unreadable(f"{reply.summary} with {kind} instead of JSON.")
-    try:
-        # msgspec checks only the texts that `shape` asks for; the stored bytes must be text throughout.
-        reply.body.decode()
-        return msgspec.json.decode(reply.body, type=shape)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as e:
-        raise Unreadable(f"{reply.summary} with JSON that does not fit: {e}") from e
-
-
-def error_of(reply: Reply) -> AdapterError | None:
-    """What a status means where the adapter knows no better; None for 200."""
-    said = f"{reply.summary}."
-    match reply.status:
-        case 200:
-            return None
-        case 401:
-            return AuthFailed(said)
-        case 407:
-            return Unavailable(said, hint="The proxy asks for a credential: check TIDEGATE_PROXY.")
-        case 403:
-            return Forbidden(said)
-        case 404:
-            return NotFound(said)
-        case 429:
-            return RateLimited(said, retry_after(reply, reply.sent_at))
-        case 408 | 425 | 500 | 502 | 503 | 504:
-            return Unavailable(said, retry_after(reply, reply.sent_at))
-        case status if 400 <= status < 500:
-            return QueryRejected(said)
-        case status if status > 504:
-            return Unavailable(said, retry_after(reply, reply.sent_at))
-        case _:
-            return Unreadable(said)
-
-
-def retry_after(reply: Reply, now: datetime) -> datetime | None:
-    """When the remote says to come back, at most an hour from `now`; None if it does not, or at once.
-
-    `Retry-After` counts on every answer, `X-RateLimit-Reset` only on a 429: elsewhere it is no demand.
-    """
-    wait = _wait(reply, reply.headers.get("Retry-After", ""), now)
-    if wait is None and reply.status == 429:
-        wait = _wait(reply, reply.headers.get("X-RateLimit-Reset", ""), now, epoch=True)
-    if wait is None or wait <= timedelta(0):
-        return None
-    return now + min(wait, _RETRY_AFTER_MOST)
-
-
-def _wait(reply: Reply, text: str, now: datetime, *, epoch: bool = False) -> timedelta | None:
-    """How long a header says to wait: seconds (or, with `epoch`, seconds since 1970), a date, or None.
-
-    A date is by the remote's clock, so it is measured against the answer's own `Date`.
-    """
-    there = parse_http_date(reply.headers.get("Date")) or now
-    try:
-        seconds = float(text) - (there.timestamp() if epoch else 0.0)
-        return timedelta(seconds=min(seconds, 86_400.0))
-    except (ValueError, OverflowError):
-        moment = parse_http_date(text) or parse_time(text)
-        return moment - there if moment else None
 
 
 def transport_error(e: Exception, host: str) -> AdapterError:

@@ -4,12 +4,17 @@ import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-_ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(?:\.(\d+))?\s*(Z|[+-]\d\d:?\d\d)?$")
+_ISO = re.compile(
+    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(?:\.(\d+))? ?(Z|[+-]\d\d(?::?\d\d)?)?", re.ASCII
+)
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """An aware UTC time, or None for None and for what is not a time. No offset means UTC."""
-    match = _ISO.match(text) if text else None
+    """An aware UTC time, or None for None and for what is not a time. No offset means UTC.
+
+    A date alone (a due date) is a day somewhere, not a moment: None. Digits beyond microseconds are cut.
+    """
+    match = _ISO.fullmatch(text) if text else None
     if match is None:
         return None
     day, clock, fraction, offset = match.groups()
@@ -41,8 +46,8 @@ def parse_http_date(text: str | None) -> datetime | None:
     """The time in a `Date` or `Retry-After` header, or None."""
     try:
         moment = parsedate_to_datetime(text) if text else None
-    except (ValueError, TypeError):
+        if moment is None:
+            return None
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, TypeError, OverflowError):
         return None
-    if moment is None:
-        return None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
