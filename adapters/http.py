@@ -127,6 +127,7 @@ def open_session(
     proxy is dialled, which is trusted; `Http` then refuses what the name of the target already tells.
     """
     tls = ssl.create_default_context()
+    tls.minimum_version = ssl.TLSVersion.TLSv1_2
     if ca_file:
         tls.load_verify_locations(ca_file)
     connector = aiohttp.TCPConnector(
@@ -185,6 +186,11 @@ class Http:
     def anonymous(self) -> bool:
         """Whether requests go without a credential, so that there is no identity to prove."""
         return isinstance(self._auth, Anonymous)
+
+    @property
+    def auth(self) -> Auth:
+        """How requests say who we are: some remotes silently ignore one kind of credential."""
+        return self._auth
 
     async def get(
         self,
@@ -248,9 +254,9 @@ class Http:
             to = url.join(URL(location))
             origin = str(to.origin())
         except ValueError:
-            raise Unreadable(f"{reply.summary} with a Location that is no URL.") from None
-        if not location:
-            raise Unreadable(f"{reply.summary} without saying where to.")
+            origin = ""
+        if not (location and origin):
+            raise Unreadable(f"{reply.summary} without a Location that can be followed.")
         if origin != self.host:
             raise Blocked(
                 f"{self.host} redirects to {origin}, where the credential does not belong.",
@@ -299,8 +305,9 @@ class Http:
                 content = await self._body(response)
                 return Reply(response.status, response.headers, content, str(url), sent_at)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as e:
-            # Not chained: aiohttp's errors carry the request with its headers and query.
-            raise transport_error(e, self.host) from None
+            failure = transport_error(e, self.host)
+        # Raised out here so that aiohttp's error, which carries headers and query, is not attached.
+        raise failure
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         most = self._limits.body
