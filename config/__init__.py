@@ -1,0 +1,1 @@
+"""What an operator decides: settings, secrets, frequencies, and how logs are written."""

@@ -1,0 +1,203 @@
+"""How logs are written: one line per event, for people or machines, and never with a secret in it."""
+
+import base64
+import json
+import logging
+import re
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import TextIO
+from urllib.parse import quote, quote_plus, unquote
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from config.secret import MASK
+
+SHORTEST = 4  # characters; masking shorter values would eat ordinary words
+MOST_VALUES = 20_000  # the least recently registered are forgotten first
+SHORTEST_BASE64 = 6  # a shorter piece of base64 is too likely to be something else
+DEEPEST = 8
+QUIET = ("arq", "apscheduler", "aiosqlite")  # arq logs the arguments and results of jobs at INFO
+
+SECRET_KEY = re.compile(
+    r"(authorization|cookie|passw(or)?d|secret|token|(api|admin|secret|private|access)[_-]?key)$",
+    re.IGNORECASE,
+)
+SHAPES = (
+    (re.compile(r"(?<=://)[^\s/?#]*@"), f"{MASK}@"),
+    (re.compile(r"(/webhooks/)[^\s/?#\"']+"), rf"\1{MASK}"),
+    (re.compile(r"\b(basic|bearer)\s+[\w+/=.~-]{6,}", re.IGNORECASE), rf"\1 {MASK}"),
+    (re.compile(r"(authorization['\"]?\s*[:=]\s*['\"]?)[^'\"\r\n,}]+", re.IGNORECASE), rf"\1{MASK}"),
+    (
+        re.compile(r"([?&][\w-]*(?:token|secret|password|api_?key|signature|sig)=)[^&\s'\"]+", re.IGNORECASE),
+        rf"\1{MASK}",
+    ),
+)
+
+
+class Redactor:
+    """Knows the secrets that are in use, and masks them and what looks like one in everything that is logged."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._values: OrderedDict[str, frozenset[str]] = OrderedDict()
+        # Forms by their first characters, longest first. The tuples are replaced whole, so that reading
+        # needs no lock, and a text is searched in one pass however many secrets there are.
+        self._by_start: dict[str, tuple[str, ...]] = {}
+
+    def register(self, value: str) -> None:
+        """Mask `value` from now on, also percent-encoded, escaped and within base64 (a Basic header)."""
+        if len(value) < SHORTEST:
+            return
+        with self._lock:
+            if value in self._values:
+                self._values.move_to_end(value)
+                return
+            forms = frozenset(_forms(value))
+            self._values[value] = forms
+            for form in forms:
+                start = form[:SHORTEST]
+                bucket = {*self._by_start.get(start, ()), form}
+                self._by_start[start] = tuple(sorted(bucket, key=len, reverse=True))
+            if len(self._values) > MOST_VALUES:
+                self._forget()
+
+    def _forget(self) -> None:
+        _, forms = self._values.popitem(last=False)
+        for form in forms:
+            start = form[:SHORTEST]
+            left = tuple(each for each in self._by_start.get(start, ()) if each != form)
+            if left:
+                self._by_start[start] = left
+            else:
+                self._by_start.pop(start, None)
+
+    def text(self, text: str) -> str:
+        """`text` with every known secret, and whatever has the shape of one, as `********`."""
+        text = self._without_known(text)
+        for shape, masked in SHAPES:
+            text = shape.sub(masked, text)
+        return text
+
+    def _without_known(self, text: str) -> str:
+        if not self._by_start:
+            return text
+        pieces: list[str] = []
+        at = copied = 0
+        while at <= len(text) - SHORTEST:
+            found = self._form_at(text, at)
+            if found is None:
+                at += 1
+                continue
+            pieces += [text[copied:at], MASK]
+            at = copied = at + len(found)
+        return "".join([*pieces, text[copied:]]) if pieces else text
+
+    def _form_at(self, text: str, at: int) -> str | None:
+        bucket = self._by_start.get(text[at : at + SHORTEST], ())
+        return next((form for form in bucket if text.startswith(form, at)), None)
+
+    def value(self, value: object, depth: int = 0) -> object:
+        """The same made of plain JSON values, masked throughout; what is no plain value becomes its masked repr."""
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, str):
+            return self.text(value)
+        if depth < DEEPEST and isinstance(value, Mapping):
+            return {self.text(str(key)): self._member(key, each, depth) for key, each in value.items()}
+        if depth < DEEPEST and isinstance(value, list | tuple | set | frozenset):
+            return [self.value(each, depth + 1) for each in value]
+        return self.text(repr(value))
+
+    def _member(self, key: object, value: object, depth: int) -> object:
+        hidden = isinstance(value, str | bytes) and isinstance(key, str) and SECRET_KEY.search(key)
+        return MASK if hidden else self.value(value, depth + 1)
+
+    def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        """As the last processor before a renderer."""
+        return {self.text(key): self._member(key, each, 0) for key, each in event.items()}
+
+
+def _forms(value: str) -> set[str]:
+    """How a secret may look in a log line: as it is, percent-encoded, escaped, or inside base64."""
+    forms = {value, quote(value), quote(value, safe=""), quote_plus(value), unquote(value)}
+    forms |= {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
+    forms |= _inside_base64(value.encode("utf-8", "surrogatepass"))
+    return {form for form in forms if len(form) >= SHORTEST}
+
+
+def _inside_base64(data: bytes) -> set[str]:
+    """The characters that are the same in the base64 of anything that has `data` in it, such as `user:secret`.
+
+    Three bytes are four characters, so there are three ways to fall; characters that depend on a
+    neighbour are left out.
+    """
+    pieces = set()
+    for before in range(3):
+        first = (before * 8 + 5) // 6
+        last = (before + len(data)) * 8 // 6
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            pieces.add(encode(bytes(before) + data).decode()[first:last])
+    return {piece for piece in pieces if len(piece) >= SHORTEST_BASE64}
+
+
+class _Lines(logging.StreamHandler[TextIO]):
+    """Writes lines; when one cannot be made, says so without the arguments, which may hold a secret."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the standard library's name
+        kind = type(sys.exception()).__name__
+        self.stream.write(f"log_line_lost logger={record.name} line={record.lineno} error={kind}\n")
+
+
+def configure(level: str, stream: TextIO, json: bool, redactor: Redactor) -> None:
+    """Set up logging for the process: ours and every library's, at `level`, through `redactor`, to `stream`.
+
+    Our events are constant names with fields. A library's line is the event `library_log` with its text
+    in `message`. With `json` each line is a JSON object, else coloured text for a terminal.
+    """
+    number = logging.getLevelNamesMapping()[level.upper()]
+    stamped: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*stamped, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = _Lines(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*stamped, _library_log],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.StackInfoRenderer(),
+                structlog.processors.format_exc_info,
+                redactor,
+                _renderer(stream, json),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(number)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(number, logging.WARNING))
+
+
+def _renderer(stream: TextIO, json: bool) -> Processor:
+    if json:
+        return structlog.processors.JSONRenderer()
+    return structlog.dev.ConsoleRenderer(
+        colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+
+
+def _library_log(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    return {**event, "event": "library_log", "message": event["event"]}

@@ -1,0 +1,271 @@
+"""What an operator sets: environment variables over tidegate.toml, checked before anything starts."""
+
+import difflib
+import os
+import secrets
+import stat
+import tempfile
+import tomllib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import msgspec
+
+from config import values
+from config.secret import Secret
+
+PREFIX = "TIDEGATE_"
+TEST_PREFIX = "TIDEGATE_TEST_"  # what the tests are told, nothing of ours
+CONFIG = "TIDEGATE_CONFIG"  # where the file is, if it is not ./tidegate.toml
+DEFAULT_FILE = Path("tidegate.toml")
+FROM_FILE = "_file"
+MOST_SQLITE_WORKERS = 2
+
+T = TypeVar("T")
+
+
+class SettingsError(Exception):
+    """The settings cannot be used: the message names the variable, what is wrong and what is allowed."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Checked settings. What may hold a password is a Secret, so that no repr shows it."""
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 8420
+    database_url: Secret | None = None
+    database_schema: str = "tidegate"
+    redis_url: Secret | None = None
+    secret_key: Secret | None = None
+    admin_key: Secret | None = None
+    allow_networks: tuple[str, ...] = ()
+    ca_file: Path | None = None
+    proxy: Secret | None = None
+    log_level: str = "info"
+    workers: int = 1
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.database_url is None or self.database_url.reveal().startswith("sqlite:")
+
+    @property
+    def async_database_url(self) -> Secret:
+        """The database as SQLAlchemy's async engine wants it; if unset, the file in the data folder."""
+        if self.database_url is None:
+            return Secret(f"sqlite+aiosqlite:///{self.data_dir / 'tidegate.db'}")
+        url = urlsplit(self.database_url.reveal())
+        if url.scheme == "sqlite":
+            return Secret(f"sqlite+aiosqlite://{url.path}")
+        # asyncpg's name for what PostgreSQL's own clients, and so most URLs, call sslmode.
+        query = [("ssl" if name == "sslmode" else name, value) for name, value in parse_qsl(url.query)]
+        return Secret(url._replace(scheme="postgresql+asyncpg", query=urlencode(query)).geturl())
+
+
+NAMES = Settings.__struct_fields__
+
+
+class _Given(msgspec.Struct, frozen=True):
+    """What somebody wrote for one setting, and where, in words for a message."""
+
+    text: str
+    origin: str
+
+
+def load(environ: Mapping[str, str], file: Path | None = None) -> Settings:
+    """The settings of this process; SettingsError if any name or value is wrong.
+
+    Variables win over the file: `file`, else the one TIDEGATE_CONFIG names, else `tidegate.toml` in the
+    working folder if there is one. `NAME_FILE` gives a value as the content of a file. An empty variable
+    is the same as none.
+    """
+    given = _from_file(_settings_file(environ, file)) | _from_environ(environ)
+    data_dir = _value(given, "data_dir", values.folder, None) or values.folder("~/.local/share/tidegate")
+    settings = Settings(
+        data_dir=data_dir,
+        host=_value(given, "host", values.host, "127.0.0.1"),
+        port=_value(given, "port", values.port, 8420),
+        database_url=_value(given, "database_url", values.database_url, None),
+        database_schema=_value(given, "database_schema", values.schema, "tidegate"),
+        redis_url=_value(given, "redis_url", values.redis_url, None),
+        secret_key=_value(given, "secret_key", values.secret_key, None),
+        admin_key=_value(given, "admin_key", values.admin_key, None),
+        allow_networks=_value(given, "allow_networks", values.networks, ()),
+        ca_file=_value(given, "ca_file", values.ca_file, None),
+        proxy=_value(given, "proxy", values.proxy, None),
+        log_level=_value(given, "log_level", values.log_level, "info"),
+        workers=_value(given, "workers", values.workers, 1),
+    )
+    if settings.is_sqlite and settings.workers > MOST_SQLITE_WORKERS:
+        raise SettingsError(
+            f"{given['workers'].origin}: SQLite serves at most {MOST_SQLITE_WORKERS} worker processes; "
+            "for more, set TIDEGATE_DATABASE_URL to a PostgreSQL database"
+        )
+    return settings
+
+
+def _value(given: Mapping[str, _Given], name: str, parse: Callable[[str], T], default: T) -> T:
+    found = given.get(name)
+    if found is None:
+        return default
+    try:
+        return parse(found.text)
+    except ValueError as wrong:
+        raise SettingsError(f"{found.origin}: {wrong}") from None
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, _Given]:
+    ours = {
+        name.removeprefix(PREFIX).lower(): _Given(text, name)
+        for name, text in environ.items()
+        if name.startswith(PREFIX) and not name.startswith(TEST_PREFIX) and name != CONFIG
+    }
+    _refuse_unknown(ours)
+    return _resolved({name: each for name, each in ours.items() if each.text})
+
+
+def _settings_file(environ: Mapping[str, str], file: Path | None) -> Path | None:
+    if file is None and environ.get(CONFIG):
+        file = Path(environ[CONFIG]).expanduser()
+    if file is not None:
+        return file
+    return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
+
+
+def _from_file(path: Path | None) -> dict[str, _Given]:
+    if path is None:
+        return {}
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except OSError as wrong:
+        raise SettingsError(f"{CONFIG}: {path} cannot be read ({wrong.strerror})") from None
+    except ValueError as wrong:
+        raise SettingsError(f"{path} is not a TOML file: {wrong}") from None
+    written = {}
+    for name, value in content.items():
+        origin = f"{PREFIX}{name.upper()} ({name} in {path.name})"
+        written[name] = _Given(_as_text(value, origin), origin)
+    _refuse_unknown(written)
+    return _resolved(written)
+
+
+def _as_text(value: object, origin: str) -> str:
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ",".join(value)
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return str(value)
+    raise SettingsError(f"{origin}: a text, a whole number or a list of texts is needed")
+
+
+def _refuse_unknown(given: Mapping[str, _Given]) -> None:
+    known = {*NAMES, *(name + FROM_FILE for name in NAMES)}
+    for name, each in given.items():
+        if name in known:
+            continue
+        if name.startswith(("service_", "port_")):
+            raise SettingsError(f"{each.origin} is not a setting. {values.KUBERNETES}")
+        close = difflib.get_close_matches(name, NAMES, n=1)
+        meant = f"did you mean {PREFIX}{close[0].upper()}? " if close else ""
+        allowed = ", ".join(PREFIX + name.upper() for name in NAMES)
+        raise SettingsError(f"{each.origin} is not a setting: {meant}allowed are {allowed}")
+
+
+def _resolved(given: Mapping[str, _Given]) -> dict[str, _Given]:
+    """The same with each NAME_FILE replaced by the NAME that is in that file."""
+    resolved = {name: each for name, each in given.items() if name in NAMES}
+    for name, each in given.items():
+        if name in NAMES:
+            continue
+        plain = name.removesuffix(FROM_FILE)
+        if plain in resolved:
+            raise SettingsError(f"{resolved[plain].origin} and {each.origin} are both given: allowed is one")
+        resolved[plain] = _Given(_content(each), each.origin)
+    return resolved
+
+
+def _content(given: _Given) -> str:
+    path = Path(given.text).expanduser()
+    try:
+        text = path.read_text("utf-8").rstrip("\r\n")
+    except OSError as wrong:
+        raise SettingsError(f"{given.origin}: {path} cannot be read ({wrong.strerror})") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{given.origin}: {path} does not hold UTF-8 text") from None
+    if not text:
+        raise SettingsError(f"{given.origin}: {path} is empty")
+    return text
+
+
+def open_data_dir(settings: Settings) -> Path:
+    """The data folder, made with mode 0700; an existing one is closed to others if it is ours alone."""
+    path = settings.data_dir
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as wrong:
+        raise SettingsError(f"TIDEGATE_DATA_DIR: {path} cannot be made ({wrong.strerror})") from None
+    mode = path.stat().st_mode
+    # A folder with the sticky bit, such as /tmp, is everyone's; a mounted one may not be ours to change.
+    if stat.S_IMODE(mode) & 0o077 and not mode & stat.S_ISVTX:
+        with suppress(PermissionError):
+            path.chmod(0o700)
+    return path
+
+
+def secret_key(settings: Settings) -> Secret:
+    """The keys as given, or for the embedded database the one in `DATA_DIR/secret.key`, made if need be.
+
+    Several processes that start at once get the same key. With a database URL a missing key is refused:
+    a key made here would be lost with this machine, and the secrets in that database with it.
+    """
+    if settings.secret_key is not None:
+        return settings.secret_key
+    if settings.database_url is not None:
+        raise SettingsError(
+            "TIDEGATE_SECRET_KEY: needed with TIDEGATE_DATABASE_URL, for it opens the secrets stored there; "
+            f"allowed is a text of at least {values.SHORTEST_SECRET_KEY} characters; all processes share it"
+        )
+    key, _ = _kept(open_data_dir(settings) / "secret.key")
+    return key
+
+
+def vault_keys(settings: Settings) -> list[Secret]:
+    """The keys of the vault: the first seals, all open, so `new,old` moves the secrets to a new key."""
+    return [Secret(key.strip()) for key in secret_key(settings).reveal().split(",")]
+
+
+def admin_key(settings: Settings) -> tuple[Secret, bool]:
+    """The administrator's API key, and whether it was made just now: then in `DATA_DIR/admin.key`."""
+    if settings.admin_key is not None:
+        return settings.admin_key, False
+    return _kept(open_data_dir(settings) / "admin.key")
+
+
+def _kept(path: Path) -> tuple[Secret, bool]:
+    made = not path.exists() and _make(path)
+    try:
+        text = path.read_text("utf-8").strip()
+    except OSError as wrong:
+        raise SettingsError(f"TIDEGATE_DATA_DIR: {path} cannot be read ({wrong.strerror})") from None
+    if not text:
+        raise SettingsError(
+            f"TIDEGATE_DATA_DIR: {path} is empty; put the key back, or remove the file for a new one"
+        )
+    return Secret(text), made
+
+
+def _make(path: Path) -> bool:
+    """Make the file with a new random key, whole or not at all; False if another process was faster."""
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.") as draft:
+            draft.write(secrets.token_urlsafe(32) + "\n")
+            draft.flush()
+            os.fsync(draft.fileno())
+            os.link(draft.name, path)
+    except FileExistsError:
+        return False
+    except OSError as wrong:
+        raise SettingsError(f"TIDEGATE_DATA_DIR: {path} cannot be made ({wrong.strerror})") from None
+    return True
