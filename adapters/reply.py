@@ -69,7 +69,9 @@ def decode(reply: Reply, shape: type[T]) -> T:
         reply.body.decode()
         return msgspec.json.decode(reply.body, type=shape)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as e:
-        raise Unreadable(f"{reply.summary} with JSON that does not fit: {e}") from e
+        problem = str(e)
+    # Raised out here: a UnicodeDecodeError would keep the whole body attached.
+    raise Unreadable(f"{reply.summary} with JSON that does not fit: {problem}")
 
 
 def error_of(reply: Reply) -> AdapterError | None:
