@@ -1,0 +1,211 @@
+"""The projects of an organisation or collection, or the one project that the URL names."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+
+import msgspec
+
+from adapters.azure.site import PROJECTS_PARAMS, PROJECTS_PATH, Envelope, Site
+from adapters.azure.urls import segment
+from adapters.azure.values import moment, text
+from adapters.base import (
+    Column,
+    Feed,
+    Fetched,
+    Forbidden,
+    Gone,
+    Missing,
+    NotFound,
+    Page,
+    Partition,
+    QueryRejected,
+    Readable,
+    Record,
+    Rejected,
+    Stream,
+    Unreadable,
+)
+from adapters.reply import Reply, decode
+
+NAME = "projects"
+STREAM = Stream(
+    NAME,
+    columns=(
+        Column("name", "text", "name"),
+        Column("description", "text", "description"),
+        Column("state", "text", "state"),
+        Column("visibility", "text", "visibility"),
+        Column("url", "text", "url"),
+    ),
+    # A project asked for by itself has these; the same project in the list has not.
+    volatile=("_links", "defaultTeam"),
+)
+FEED = Feed(NAME, (STREAM,))
+
+_TOKEN = "x-ms-continuationtoken"  # noqa: S105 - the name of a header
+_EMPTY_PAGES = 10
+
+
+class _Project(msgspec.Struct, rename="camel"):
+    id: str
+    name: object = None
+    description: object = None
+    state: object = None
+    visibility: object = None
+    url: object = None
+    revision: object = None
+    last_update_time: object = None
+
+
+class _Id(msgspec.Struct):
+    id: str
+
+
+class _Walk(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The cursor: the token of the next page, empty between walks, and the projects seen in this one."""
+
+    token: str = ""
+    seen: int = 0
+
+
+_record = msgspec.json.Decoder(_Project)
+_id = msgspec.json.Decoder(_Id)
+
+
+def read_project(raw: msgspec.Raw) -> tuple[Record | Rejected, _Project | None]:
+    """One project as a record; what has no id is rejected."""
+    body = bytes(raw)
+    try:
+        project = _record.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        return Rejected(NAME, None, f"Not a project as we know it: {e}", body), None
+    values = (project.name, project.description, project.state, project.visibility, project.url)
+    version = str(project.revision) if isinstance(project.revision, int) else None
+    record = Record(
+        NAME,
+        project.id.lower(),
+        body,
+        updated_at=moment(project.last_update_time),
+        version=version,
+        columns=tuple(text(value) for value in values),
+    )
+    return record, project
+
+
+class Projects:
+    """Reads the list anew each time: one request for a hundred projects, and unchanged ones cost nothing."""
+
+    feed = FEED
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    async def partitions(self) -> Sequence[Partition]:
+        await self._site.place()
+        return [Partition("all")]
+
+    async def read(self, cursor: str | None) -> AsyncIterator[Page]:
+        place = await self._site.place()
+        if place.project is not None:
+            yield await self._only(place.project)
+            return
+        walk = msgspec.json.decode(cursor, type=_Walk) if cursor else _Walk()
+        tokens, empty = {walk.token}, 0
+        while True:
+            page, token = await self._page(walk)
+            if token in tokens:
+                raise Unreadable(f"{self._site.host} gave the same continuation token for projects twice.")
+            empty = 0 if page.records or page.rejected else empty + 1
+            if token and empty >= _EMPTY_PAGES:
+                raise Unreadable(f"{self._site.host} lists projects in empty pages without end.")
+            yield page
+            if not token:
+                return
+            tokens.add(token)
+            walk = msgspec.json.decode(page.cursor, type=_Walk)
+
+    async def _only(self, name: str) -> Page:
+        reply = self._site.take_opening() or await self._site.get(f"{PROJECTS_PATH}/{segment(name)}")
+        read, project = read_project(msgspec.Raw(_whole(reply)))
+        if isinstance(read, Rejected):
+            raise Unreadable(f"{self._site.host} answered for the project {name} with something else.")
+        await self._site.prove(reply, private=project is not None and project.visibility != "public")
+        return Page(reply.sent_at, _encode(_Walk()), [read], expected={NAME: 1}, end=True)
+
+    async def _page(self, walk: _Walk) -> tuple[Page, str]:
+        """One page of the list and the token of the next; empty at the end."""
+        reply = None if walk.token else self._site.take_opening()
+        if reply is None:
+            asking = {"continuationToken": walk.token} if walk.token else {}
+            reply = await self._site.get(PROJECTS_PATH, PROJECTS_PARAMS | asking)
+        found = [read_project(raw) for raw in decode(reply, Envelope).value]
+        private = any(project and project.visibility != "public" for _, project in found)
+        await self._site.prove(reply, private=private)
+        # The vendor puts the token into a header, an integer count of what was listed (reported by users).
+        token = reply.headers.get(_TOKEN, "")
+        seen = walk.seen + len(found)
+        page = Page(
+            reply.sent_at,
+            _encode(_Walk(token, seen) if token else _Walk()),
+            [read for read, _ in found if isinstance(read, Record)],
+            [read for read, _ in found if isinstance(read, Rejected)],
+            expected=None if token else {NAME: seen},
+            end=not token,
+        )
+        return page, token
+
+    async def fetch(self, keys: Sequence[str]) -> Fetched:
+        """Projects by GUID: those of the list as `read` sees them, the others asked for one by one."""
+        observed_at: datetime | None = None
+        listed: dict[str, Record] = {}
+        async for page in self.read(None):
+            observed_at = observed_at or page.observed_at
+            listed |= {record.key: record for record in page.records}
+        records, missing = [], []
+        for key in dict.fromkeys(keys):
+            found = listed.get(key.lower()) or await self._unlisted(key)
+            if isinstance(found, Record):
+                records.append(found)
+            else:
+                missing.append(Missing(key, found))
+        if observed_at is None:
+            raise Unreadable(f"{self._site.host} lists no page of projects.")
+        return Fetched(observed_at, records, missing=missing)
+
+    async def _unlisted(self, key: str) -> Record | Gone:
+        """What became of a project that is not in the list: proof comes from the bin, kept for 28 days."""
+        place = await self._site.place()
+        try:
+            reply = await self._site.get(f"{PROJECTS_PATH}/{segment(key)}")
+        except NotFound:
+            return "deleted" if key.lower() in await self._deleted() else "hidden"
+        read, project = read_project(msgspec.Raw(_whole(reply)))
+        if isinstance(read, Rejected) or project is None:
+            raise Unreadable(f"{self._site.host} answered for a project with something else.")
+        if project.state in ("deleting", "deleted"):
+            return "deleted"
+        return "left" if place.project is not None else read
+
+    async def _deleted(self) -> set[str]:
+        """The projects in the bin; empty where we may not look into it."""
+        try:
+            reply = await self._site.get(PROJECTS_PATH, {"stateFilter": "deleted", "$top": "1000"})
+        except (Forbidden, NotFound, QueryRejected):
+            return set()
+        return {_id.decode(raw).id.lower() for raw in decode(reply, Envelope).value}
+
+    async def check(self) -> Readable:
+        """How many projects are shown to us."""
+        count = 0
+        async for page in self.read(None):
+            count += len(page.records) + len(page.rejected)
+        return Readable(True, count)
+
+
+def _whole(reply: Reply) -> bytes:
+    decode(reply, _Id)
+    return reply.body
+
+
+def _encode(walk: _Walk) -> str:
+    return msgspec.json.encode(walk).decode()
