@@ -4,7 +4,7 @@ An adapter knows the remote and nothing else: no database, no Redis, no events. 
 streams and typed columns as data, and answers `check`, `plan`, `read` and `fetch`.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
@@ -181,7 +181,7 @@ class Adapter(Protocol):
     async def plan(self, feed: str) -> Sequence[Partition]:
         """The partitions of a feed as they are now. Proves our identity where that fails silently."""
 
-    def read(self, feed: str, partition: Partition, cursor: str | None) -> AsyncIterator[Page]:
+    def read(self, feed: str, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]:
         """Pages from `cursor` on (None: from the beginning) until the remote has no more.
 
         Stopping early loses nothing: reading goes on from the cursor of the last page that was kept.

@@ -36,6 +36,7 @@ __all__ = [
     "LocalBudget",
     "Meter",
     "Reply",
+    "Session",
     "decode",
     "error_of",
     "open_session",
@@ -45,6 +46,9 @@ __all__ = [
     "utc_now",
     "wait_or_raise",
 ]
+
+#: What `open_session` gives: for those above, who make no requests of their own.
+Session = aiohttp.ClientSession
 
 USER_AGENT = "Tidegate"
 _REDIRECTS = 3
@@ -112,10 +116,11 @@ async def wait_or_raise(host: str, until: datetime | None, now: datetime, patien
 class Meter:
     """Counts what a sync cost: requests made, bytes received, seconds spent waiting for the budget."""
 
-    def __init__(self) -> None:
-        self.requests = 0
-        self.bytes = 0
-        self.waited = 0.0
+    def __init__(self, requests: int = 0, received: int = 0, waited: float = 0.0) -> None:
+        """Counting goes on from what earlier slices of the sync came to."""
+        self.requests = requests
+        self.bytes = received
+        self.waited = waited
 
 
 def open_session(
@@ -343,7 +348,8 @@ def transport_error(e: Exception, host: str) -> AdapterError:
         if isinstance(e.__cause__, ContentEncodingError):
             return Unreadable(f"{host} sent an answer that does not decompress.")
         return Unavailable(f"{host} broke off in the middle of an answer.")
-    return Unavailable(f"{host} cannot be reached: {e}")
+    cause = getattr(e, "os_error", e)
+    return Unavailable(f"{host} cannot be reached: {getattr(cause, 'strerror', '') or type(cause).__name__}.")
 
 
 def _one_line(authorization: str) -> str:

@@ -1,0 +1,83 @@
+"""Credentials: how to authenticate at a system. The secret is stored sealed and never given out in lists."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from store.schema import connections, credentials
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """A credential without its secret."""
+
+    id: int
+    name: str
+    system: str
+    kind: str
+    username: str | None
+    has_secret: bool
+    options: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+
+
+def place(credential_id: int) -> str:
+    """Where the secret lives; the vault binds the sealed text to it."""
+    return f"credentials/{credential_id}/secret"
+
+
+def from_row(row: RowMapping) -> Credential:
+    values = {name: row[name] for name in Credential.__struct_fields__ if name in row}
+    return Credential(**values, has_secret=row["secret"] is not None)
+
+
+async def add(connection: AsyncConnection, values: Mapping[str, object], now: datetime) -> int:
+    """Insert a credential, still without its secret, which is sealed for the id. Its id."""
+    made = insert(credentials).values({"options": {}, "created_at": now, "updated_at": now, **values})
+    return int((await connection.execute(made.returning(credentials.c.id))).scalar_one())
+
+
+async def change(connection: AsyncConnection, credential_id: int, values: Mapping[str, object]) -> None:
+    await connection.execute(
+        update(credentials).where(credentials.c.id == credential_id).values(dict(values))
+    )
+
+
+async def get(connection: AsyncConnection, credential_id: int) -> Credential | None:
+    query = select(credentials).where(credentials.c.id == credential_id)
+    row = (await connection.execute(query)).mappings().first()
+    return None if row is None else from_row(row)
+
+
+async def sealed(connection: AsyncConnection, credential_id: int) -> str | None:
+    """The sealed secret."""
+    query = select(credentials.c.secret).where(credentials.c.id == credential_id)
+    found = (await connection.execute(query)).scalar()
+    return None if found is None else str(found)
+
+
+async def listed(connection: AsyncConnection, after: int, limit: int) -> Sequence[Credential]:
+    """Credentials with a higher id than `after`, ascending."""
+    query = select(credentials).where(credentials.c.id > after).order_by(credentials.c.id).limit(limit)
+    return [from_row(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def used_by(connection: AsyncConnection, credential_id: int) -> int:
+    """How many living connections use it."""
+    c = connections.c
+    query = select(func.count()).where(c.credential_id == credential_id, c.deleted_at.is_(None))
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def delete(connection: AsyncConnection, credential_id: int) -> None:
+    """Remove a credential that no living connection uses; deleted ones forget it."""
+    c = connections.c
+    await connection.execute(
+        update(connections).where(c.credential_id == credential_id).values(credential_id=None)
+    )
+    await connection.execute(credentials.delete().where(credentials.c.id == credential_id))

@@ -1,0 +1,165 @@
+"""The connection to SQLite or PostgreSQL: transactions, the database's clock, times and JSON as columns."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Dialect, Text, event, select
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+BUSY_SECONDS = 30
+
+
+def to_text(moment: datetime) -> str:
+    """The one text form of a time, everywhere: `2026-01-02T03:04:05.000Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def to_moment(value: datetime | str) -> datetime:
+    """A time as either driver gives it."""
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware UTC datetime: `timestamptz` on PostgreSQL, text of fixed width on SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(Text())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return to_text(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return None if value is None else to_moment(value)
+
+
+class Json(TypeDecorator[Any]):
+    """JSON as text, by msgspec: builtin values in, builtin values out."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else msgspec.json.encode(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else msgspec.json.decode(value)
+
+
+class now(ColumnElement[datetime]):  # noqa: N801 - reads like the SQL function it is
+    """The database's clock, `plus` seconds. Leases and due times are only ever compared with this."""
+
+    inherit_cache = False
+    type = UtcTime()
+
+    def __init__(self, plus: float = 0.0) -> None:
+        self.plus = plus
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(element: now, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001 - the interface
+    return f"strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '{element.plus:+.3f} seconds')"
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(element: now, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001 - the interface
+    return f"(date_trunc('milliseconds', clock_timestamp()) + interval '{element.plus:.3f} seconds')"
+
+
+async def clock(connection: AsyncConnection) -> datetime:
+    """The database's clock, now and not at the beginning of the transaction."""
+    return to_moment((await connection.execute(select(now()))).scalar_one())
+
+
+class Database:
+    """One per process. `read` and `write` give a connection inside a transaction."""
+
+    def __init__(self, url: str, schema: str = "tidegate", pool: int = 8) -> None:
+        """`url` is SQLAlchemy's, with an async driver. `schema` is PostgreSQL's and ignored by SQLite."""
+        self.is_sqlite = url.startswith("sqlite")
+        self.schema = schema
+        self.engine = _sqlite(url) if self.is_sqlite else _postgresql(url, schema, pool)
+        # One writer per process: SQLite has one writer anyway, and waiting here is fair and cheap.
+        self._writing: asyncio.Lock | None = asyncio.Lock() if self.is_sqlite else None
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that only reads."""
+        async with self.engine.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that writes: committed at the end, rolled back by any exception."""
+        if self._writing is None:
+            async with self.engine.begin() as connection:
+                yield connection
+            return
+        async with self._writing, self.engine.execution_options(writing=True).begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[AsyncConnection]:
+        """A short writing transaction that does not queue behind this process's pages: leases."""
+        async with self.engine.execution_options(writing=True).begin() as connection:
+            yield connection
+
+    async def time(self) -> datetime:
+        """The database's clock."""
+        async with self.read() as connection:
+            return await clock(connection)
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def _sqlite(url: str) -> AsyncEngine:
+    engine = create_async_engine(url, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _record: ConnectionPoolEntry) -> None:
+        # The driver must not begin transactions of its own: we say BEGIN or BEGIN IMMEDIATE below.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "temp_store=MEMORY"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A read that turns into a write deep in a transaction cannot wait and fails at once.
+        immediate = connection.get_execution_options().get("writing", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: str, schema: str, pool: int) -> AsyncEngine:
+    return create_async_engine(
+        url,
+        pool_size=pool,
+        max_overflow=pool,
+        pool_pre_ping=True,
+        connect_args={
+            "server_settings": {"search_path": schema, "application_name": "tidegate", "jit": "off"},
+            "command_timeout": 60,
+            "timeout": 10,
+        },
+    )

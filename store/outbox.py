@@ -1,0 +1,143 @@
+"""What happened, written in the transaction that made it happen; and what of it is still to be told."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import uuid4
+
+import msgspec
+from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from store.database import now
+from store.schema import connections, duties, outbox
+
+Happened = msgspec.Struct
+RELAY = "relay"
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One thing that happened. `sequence` has no gaps per connection, `position` none over all."""
+
+    uid: str
+    type: str
+    connection_id: int
+    sequence: int
+    at: datetime
+    data: msgspec.Raw
+    position: int | None = None
+
+
+async def append(
+    connection: AsyncConnection, connection_id: int, at: datetime, happened: Sequence[tuple[str, Happened]]
+) -> None:
+    """Write (type, data) pairs in their order. Takes the connection's row lock for the numbers."""
+    if not happened:
+        return
+    made = (
+        update(connections)
+        .where(connections.c.id == connection_id)
+        .values(event_sequence=connections.c.event_sequence + len(happened))
+        .returning(connections.c.event_sequence)
+    )
+    last = (await connection.execute(made)).scalar_one()
+    first = last - len(happened) + 1
+    rows = [
+        {
+            "connection_id": connection_id,
+            "sequence": first + i,
+            "uid": str(uuid4()),
+            "type": kind,
+            "at": at,
+            "data": msgspec.json.encode(data).decode(),
+        }
+        for i, (kind, data) in enumerate(happened)
+    ]
+    await connection.execute(outbox.insert(), rows)
+
+
+async def take_duty(connection: AsyncConnection, name: str, owner: str, seconds: float) -> int | None:
+    """Take or keep a duty for `seconds`. The fence of this holding, or None while another holds it."""
+    c = duties.c
+    kept = (
+        update(duties)
+        .where(c.name == name, c.owner == owner, c.lease_until > now())
+        .values(lease_until=now(seconds))
+        .returning(c.fence)
+    )
+    fence = (await connection.execute(kept)).scalar()
+    if fence is not None:
+        return int(fence)
+    taken = (
+        update(duties)
+        .where(c.name == name, (c.lease_until.is_(None)) | (c.lease_until < now()))
+        .values(owner=owner, lease_until=now(seconds), fence=c.fence + 1)
+        .returning(c.fence)
+    )
+    fence = (await connection.execute(taken)).scalar()
+    return None if fence is None else int(fence)
+
+
+async def drop_duty(connection: AsyncConnection, name: str, owner: str) -> None:
+    """Let another take over at once."""
+    await connection.execute(
+        update(duties)
+        .where(duties.c.name == name, duties.c.owner == owner)
+        .values(owner=None, lease_until=None)
+    )
+
+
+async def give_positions(connection: AsyncConnection, fence: int, limit: int = 500) -> int:
+    """Number the oldest events that have no position, densely. How many; 0 too if the fence is old."""
+    c = duties.c
+    held = select(c.counter).where(c.name == RELAY, c.fence == fence, c.lease_until > now()).with_for_update()
+    counter = (await connection.execute(held)).scalar()
+    if counter is None:
+        return 0
+    unsent = select(outbox.c.id).where(outbox.c.position.is_(None)).order_by(outbox.c.id).limit(limit)
+    ids = (await connection.execute(unsent)).scalars().all()
+    if ids:
+        numbered = (
+            update(outbox).where(outbox.c.id == bindparam("event")).values(position=bindparam("number"))
+        )
+        numbers = [{"event": event_id, "number": counter + i} for i, event_id in enumerate(ids, start=1)]
+        await connection.execute(numbered, numbers)
+        await connection.execute(update(duties).where(c.name == RELAY).values(counter=counter + len(ids)))
+    return len(ids)
+
+
+async def after(
+    connection: AsyncConnection, position: int, limit: int = 500, connection_id: int | None = None
+) -> list[Event]:
+    """Events with a higher position, in order."""
+    query = select(outbox).where(outbox.c.position > position).order_by(outbox.c.position).limit(limit)
+    if connection_id is not None:
+        query = query.where(outbox.c.connection_id == connection_id)
+    return [_event(row._mapping) for row in await connection.execute(query)]
+
+
+async def last_position(connection: AsyncConnection) -> int:
+    """The newest position given, 0 if none was."""
+    found = await connection.execute(select(duties.c.counter).where(duties.c.name == RELAY))
+    return int(found.scalar() or 0)
+
+
+async def position_before(connection: AsyncConnection, since: datetime) -> int:
+    """The position after which everything since a time lies."""
+    query = select(func.min(outbox.c.position)).where(outbox.c.at >= since)
+    first = (await connection.execute(query)).scalar()
+    return int(first) - 1 if first is not None else await last_position(connection)
+
+
+async def forget(connection: AsyncConnection, before: datetime) -> int:
+    """Delete published events older than `before`. How many."""
+    gone = await connection.execute(
+        outbox.delete().where(outbox.c.at < before, outbox.c.position.is_not(None))
+    )
+    return gone.rowcount
+
+
+def _event(row: RowMapping) -> Event:
+    values = dict(row)
+    values["data"] = msgspec.Raw(values["data"].encode())
+    return Event(**{name: values[name] for name in Event.__struct_fields__})

@@ -1,0 +1,161 @@
+"""What one sync has to read, partition by partition, and how far each connection's partitions are."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.base import Partition
+from store.health import Problem, problem
+from store.schema import cursors, sync_parts, syncs
+from store.syncs import Sync
+
+#: The feed name of the part that looks again at unfinished records; its partition is the stream.
+LOOK_AGAIN = "look again"
+#: The feed name of the part that reads named keys; its partition is the stream too.
+NAMED = "named"
+BY_KEY = (LOOK_AGAIN, NAMED)
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A partition within one sync. `ended`: the remote said that nothing follows."""
+
+    feed: str
+    partition: str
+    mark: str
+    turns: int
+    cursor: str | None
+    done: bool
+    ended: bool
+    error: Problem | None
+    expected: dict[str, int] | None
+    stored: dict[str, int]
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """A partition that a sync is to read; or, with an error, could not be planned."""
+
+    feed: str
+    partition: Partition
+    error: Problem | None = None
+
+
+async def plan(connection: AsyncConnection, sync: Sync, planned: Sequence[Planned]) -> None:
+    """Write down what the sync is to read. An incremental one goes on from the stored cursors."""
+    known = await _cursors(connection, sync.connection_id) if sync.scope == "incremental" else {}
+    rows: list[dict[str, object]] = [
+        {
+            "sync_id": sync.id,
+            "feed": part.feed,
+            "partition": part.partition.name,
+            "mark": part.partition.mark,
+            "position": position,
+            "cursor": known.get((part.feed, part.partition.name)),
+            "done": part.error is not None,
+            "error": part.error,
+            "stored": {},
+        }
+        for position, part in enumerate(planned)
+    ]
+    if rows:
+        await connection.execute(insert(sync_parts), rows)
+    await connection.execute(update(syncs).where(syncs.c.id == sync.id).values(planned=True))
+
+
+async def listed(connection: AsyncConnection, sync_id: int) -> list[Part]:
+    """All parts of a sync, those with the fewest turns first."""
+    query = (
+        select(sync_parts)
+        .where(sync_parts.c.sync_id == sync_id)
+        .order_by(sync_parts.c.turns, sync_parts.c.position)
+    )
+    return [
+        Part(
+            **{
+                **{name: row[name] for name in Part.__struct_fields__},
+                "error": problem(row["error"]),
+            }
+        )
+        for row in (await connection.execute(query)).mappings()
+    ]
+
+
+async def change(connection: AsyncConnection, sync_id: int, part: Part, values: Mapping[str, object]) -> None:
+    """Set columns of a part of a sync."""
+    c = sync_parts.c
+    where = (c.sync_id == sync_id, c.feed == part.feed, c.partition == part.partition)
+    await connection.execute(update(sync_parts).where(*where).values(dict(values)))
+
+
+async def save(connection: AsyncConnection, sync_id: int, touched: Sequence[Part]) -> None:
+    """Write how parts stand that moved without a page: done, failed, or put back."""
+    c = sync_parts.c
+    made = (
+        update(sync_parts)
+        .where(c.sync_id == sync_id, c.feed == bindparam("the_feed"), c.partition == bindparam("the_part"))
+        .values(
+            done=bindparam("is_done"),
+            ended=bindparam("has_ended"),
+            error=bindparam("its_error"),
+            turns=bindparam("its_turns"),
+        )
+    )
+    latest = {(part.feed, part.partition): part for part in touched}
+    rows = [
+        {
+            "the_feed": part.feed,
+            "the_part": part.partition,
+            "is_done": part.done,
+            "has_ended": part.ended,
+            "its_error": part.error,
+            "its_turns": part.turns,
+        }
+        for part in latest.values()
+    ]
+    if rows:
+        await connection.execute(made, rows)
+
+
+async def keep_cursor(
+    connection: AsyncConnection, connection_id: int, part: Part, cursor: str | None, at: datetime
+) -> None:
+    """Remember how far a partition of the connection has been read; its error is over."""
+    await _keep(connection, connection_id, part, {"cursor": cursor, "error": None, "updated_at": at})
+
+
+async def keep_error(
+    connection: AsyncConnection, connection_id: int, part: Part, error: Problem, at: datetime
+) -> None:
+    """Remember what went wrong in a partition; its cursor stays."""
+    await _keep(connection, connection_id, part, {"error": error, "updated_at": at})
+
+
+async def keep_all_cursors(connection: AsyncConnection, sync: Sync, at: datetime) -> None:
+    """Take over the progress that a full sync kept for itself, now that it has ended."""
+    for part in await listed(connection, sync.id):
+        if part.done and part.error is None and part.cursor is not None:
+            await keep_cursor(connection, sync.connection_id, part, part.cursor, at)
+
+
+async def forget(connection: AsyncConnection, sync_id: int) -> None:
+    """A sync that has ended needs its parts no more."""
+    await connection.execute(sync_parts.delete().where(sync_parts.c.sync_id == sync_id))
+
+
+async def _keep(
+    connection: AsyncConnection, connection_id: int, part: Part, values: Mapping[str, object]
+) -> None:
+    upsert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
+    where = {"connection_id": connection_id, "feed": part.feed, "partition": part.partition}
+    made = upsert(cursors).values({**where, **values})
+    await connection.execute(made.on_conflict_do_update(index_elements=list(where), set_=dict(values)))
+
+
+async def _cursors(connection: AsyncConnection, connection_id: int) -> dict[tuple[str, str], str | None]:
+    c = cursors.c
+    query = select(c.feed, c.partition, c.cursor).where(c.connection_id == connection_id)
+    return {(feed, part): cursor for feed, part, cursor in await connection.execute(query)}

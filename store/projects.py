@@ -1,0 +1,42 @@
+"""Projects: what connections are grouped under."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from store.schema import projects
+
+
+class Project(msgspec.Struct, frozen=True):
+    id: int
+    key: str
+    name: str
+    created_at: datetime
+    updated_at: datetime
+
+
+async def add(connection: AsyncConnection, key: str, name: str, now: datetime) -> int:
+    made = (
+        insert(projects).values(key=key, name=name, created_at=now, updated_at=now).returning(projects.c.id)
+    )
+    return int((await connection.execute(made)).scalar_one())
+
+
+async def get(connection: AsyncConnection, project_id: int) -> Project | None:
+    query = select(projects).where(projects.c.id == project_id)
+    row = (await connection.execute(query)).mappings().first()
+    return None if row is None else msgspec.convert(dict(row), Project)
+
+
+async def by_key(connection: AsyncConnection, key: str) -> Project | None:
+    row = (await connection.execute(select(projects).where(projects.c.key == key))).mappings().first()
+    return None if row is None else msgspec.convert(dict(row), Project)
+
+
+async def listed(connection: AsyncConnection, after: int, limit: int) -> Sequence[Project]:
+    """Projects with a higher id than `after`, ascending."""
+    query = select(projects).where(projects.c.id > after).order_by(projects.c.id).limit(limit)
+    return [msgspec.convert(dict(row), Project) for row in (await connection.execute(query)).mappings()]

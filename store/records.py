@@ -1,0 +1,218 @@
+"""One page, one transaction: records, quarantine, cursor, counters and events, guarded by the fence."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from hashlib import blake2b
+
+import msgspec
+from sqlalchemy import exists, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.base import Page, Record, Rejected
+from store import parts, rows, syncs
+from store.database import Database
+from store.health import settle
+from store.parts import Part
+from store.schema import connections, quarantine
+from store.schema import syncs as syncs_table
+from store.streams import StreamTables
+from store.syncs import Counts, Sync
+
+PROGRESS_EVERY = timedelta(seconds=1)
+
+
+class Progress(msgspec.Struct):
+    """What a sync has come to, kept by whoever holds it and written with every page. `waited` in ms."""
+
+    counters: dict[str, Counts]
+    requests: int = 0
+    bytes: int = 0
+    waited: int = 0
+    told_at: datetime | None = None
+    #: Pages committed since the claim.
+    pages: int = 0
+
+    def columns(self) -> dict[str, object]:
+        """For the sync's row."""
+        return {
+            "counters": self.counters,
+            "requests": self.requests,
+            "bytes": self.bytes,
+            "waited": self.waited,
+            "progress_at": self.told_at,
+        }
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where pages go: the sync, who holds it, and the tables of its system.
+
+    `quarantined`: the connection has records in quarantine, which a good reading frees.
+    """
+
+    sync: Sync
+    owner: str
+    system: str
+    tables: StreamTables
+    quarantined: bool = False
+
+
+async def commit_page(
+    database: Database,
+    to: Target,
+    part: Part,
+    page: Page,
+    progress: Progress,
+    *,
+    looking: bool = False,
+    missing: Sequence[str] = (),
+) -> Part:
+    """Write a page and all that follows from it, or nothing. The part as it stands afterwards.
+
+    Raises `LostLeaseError` if the sync is not ours any more. `progress` counts the page once it is in.
+    `looking`: the page holds records that were read again because they were unfinished, and `missing` are
+    the keys of those that were not there; the part's partition is their stream.
+    """
+    streams = {record.stream: to.tables.get(to.system, record.stream) for record in page.records}
+    ready, unfit = rows.prepare(page.records, {name: table.stream for name, table in streams.items()})
+    rejected = [*page.rejected, *unfit]
+    counted = {name: msgspec.structs.replace(counts) for name, counts in progress.counters.items()}
+    stored = dict(part.stored)
+    async with database.write() as connection:
+        held, now = await syncs.hold(connection, to.sync, to.owner)
+        change, look_at = int(held["change_sequence"]), held["next_look_at"]
+        for name, table in streams.items():
+            mine = [item for item in ready if item.record.stream == name]
+            written = await rows.write(
+                connection, table, to.sync.connection_id, mine, page.observed_at, now, change, looking=looking
+            )
+            change = written.change
+            look_at = min(filter(None, (look_at, written.look_at)), default=None)
+            stored[name] = stored.get(name, 0) + written.stored
+            _count(counted, name, written)
+        if missing:
+            table = to.tables.get(to.system, part.partition)
+            await rows.miss(connection, table, to.sync.connection_id, missing, page.observed_at)
+        for one in rejected:
+            counts = counted.setdefault(one.stream, Counts())
+            counts.read, counts.rejected = counts.read + 1, counts.rejected + 1
+        if to.quarantined:
+            await _release(connection, to.sync.connection_id, [item.record for item in ready])
+        await _quarantine(connection, to.sync, rejected, now)
+        after = await _advance(connection, to.sync, part, page, stored, now)
+        await _tally(connection, to.sync, progress, counted, now)
+        await _note(connection, held, now, change, look_at)
+    progress.counters = counted
+    progress.pages += 1
+    return after
+
+
+def _count(counted: dict[str, Counts], stream: str, written: rows.Written) -> None:
+    counts = counted.setdefault(stream, Counts())
+    counts.read += written.new + written.changed + written.unchanged
+    counts.new += written.new
+    counts.changed += written.changed
+    counts.unchanged += written.unchanged
+
+
+async def _advance(
+    connection: AsyncConnection, sync: Sync, part: Part, page: Page, stored: Mapping[str, int], now: datetime
+) -> Part:
+    """Move the part's cursor, and the connection's where the sync reads incrementally."""
+    after = msgspec.structs.replace(
+        part,
+        cursor=page.cursor,
+        ended=page.end,
+        done=page.end,
+        turns=part.turns + 1,
+        expected=dict(page.expected) if page.expected is not None else part.expected,
+        stored=dict(stored),
+    )
+    values = {
+        name: getattr(after, name) for name in ("cursor", "ended", "done", "turns", "expected", "stored")
+    }
+    await parts.change(connection, sync.id, part, values)
+    if sync.scope == "incremental" and part.feed not in parts.BY_KEY and page.cursor != part.cursor:
+        await parts.keep_cursor(connection, sync.connection_id, part, page.cursor, now)
+    return after
+
+
+async def _tally(
+    connection: AsyncConnection, sync: Sync, progress: Progress, counted: Mapping[str, Counts], now: datetime
+) -> None:
+    """Count the page on the sync, and tell how it gets on, once a second at most."""
+    c = syncs_table.c
+    tell = progress.told_at is None or now - progress.told_at >= PROGRESS_EVERY
+    if tell:
+        progress.told_at = now
+    values = {
+        **progress.columns(),
+        "counters": counted,
+        "pages": c.pages + 1,
+        "claim_pages": c.claim_pages + 1,
+        "tries": 0,
+        "waiting_since": None,
+    }
+    await syncs.set_values(connection, sync.id, values)
+    if tell:
+        await syncs.tell(connection, sync.id, now)
+
+
+async def _note(
+    connection: AsyncConnection, held: RowMapping, now: datetime, change: int, look_at: datetime | None
+) -> None:
+    """What a page means for the connection: its counter, its next look, and that the remote answers."""
+    before = {
+        name: held[name]
+        for name in ("change_sequence", "next_look_at", "unavailable", "crashes", "limited_until")
+    }
+    after = {
+        "change_sequence": change,
+        "next_look_at": look_at,
+        "unavailable": 0,
+        "crashes": 0,
+        "limited_until": None,
+    }
+    news = {name: value for name, value in after.items() if before[name] != value}
+    if news:
+        await connection.execute(update(connections).where(connections.c.id == held["id"]).values(news))
+    if news.keys() & {"unavailable", "limited_until"}:
+        await settle(connection, held["id"], now)
+
+
+async def is_quarantined(connection: AsyncConnection, connection_id: int) -> bool:
+    """Whether any record of the connection is in quarantine."""
+    query = select(exists().where(quarantine.c.connection_id == connection_id))
+    return bool((await connection.execute(query)).scalar())
+
+
+async def _release(connection: AsyncConnection, connection_id: int, records: Sequence[Record]) -> None:
+    """What can be read again leaves the quarantine."""
+    c = quarantine.c
+    for stream in {record.stream for record in records}:
+        keys = [record.key for record in records if record.stream == stream]
+        where = (c.connection_id == connection_id, c.stream == stream, c.key.in_(keys))
+        await connection.execute(quarantine.delete().where(*where))
+
+
+async def _quarantine(
+    connection: AsyncConnection, sync: Sync, rejected: Sequence[Rejected], now: datetime
+) -> None:
+    """Keep what could not be read, once per key; without a key, once per content."""
+    upsert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
+    for one in rejected:
+        values = {
+            "connection_id": sync.connection_id,
+            "stream": one.stream,
+            "key": one.key or "?" + blake2b(one.body, digest_size=8).hexdigest(),
+            "reason": one.reason.replace("\x00", ""),
+            "body": one.body.decode(errors="replace").replace("\x00", "\ufffd"),
+            "sync_id": sync.id,
+            "at": now,
+        }
+        keep = {name: values[name] for name in ("reason", "body", "sync_id", "at")}
+        made = upsert(quarantine).values(values)
+        where = ["connection_id", "stream", "key"]
+        await connection.execute(made.on_conflict_do_update(index_elements=where, set_=keep))

@@ -1,0 +1,329 @@
+"""A page's rows of one stream: what is new, what changed, what may not overwrite what is known."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+from sqlalchemy import Dialect, bindparam, func, select
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.base import Column, Record, Rejected, Stream, newer
+from store.database import to_moment, to_text
+from store.streams import COMMON, StreamTable
+
+LOOK_FIRST = timedelta(minutes=1)
+LOOK_LAST = timedelta(days=1)
+_INT64 = 1 << 63
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "text": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "time": (datetime,),
+}
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What the database holds of a record, as far as deciding needs it."""
+
+    hash: bytes
+    version: str | None
+    observed_at: datetime
+    gone: bool
+    look_step: int
+    looking: bool
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What a page came to. `change` is the connection's counter after it."""
+
+    change: int
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    rejected: Sequence[Rejected] = ()
+    #: How many distinct keys of the page are alive in the database now.
+    stored: int = 0
+    #: When the earliest unfinished record of this page wants to be looked at again.
+    look_at: datetime | None = None
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """A record whose text and hash are made, outside of any transaction."""
+
+    record: Record
+    text: str
+    hash: bytes
+
+
+def prepare(records: Sequence[Record], streams: Mapping[str, Stream]) -> tuple[list[Ready], list[Rejected]]:
+    """Hash the bodies without their volatile members. What no database can hold is rejected."""
+    ready, rejected = [], []
+    for record in records:
+        try:
+            text = record.body.decode()
+            if "\x00" in record.key:
+                raise ValueError("the key holds a NUL character")
+            ready.append(Ready(record, text, digest(record.body, streams[record.stream].volatile)))
+        except (ValueError, msgspec.DecodeError) as e:
+            rejected.append(Rejected(record.stream, record.key.replace("\x00", ""), str(e), record.body))
+    return ready, rejected
+
+
+def digest(body: bytes, volatile: Sequence[str]) -> bytes:
+    """The hash that decides *unchanged*: of the members' own bytes, without the volatile ones."""
+    if not volatile:
+        return blake2b(body, digest_size=16).digest()
+    inner: dict[str, list[str]] = {}
+    for path in volatile:
+        head, _, rest = path.partition(".")
+        inner.setdefault(head, []).append(rest)
+    made = blake2b(digest_size=16)
+    for name, value in _fields.decode(body).items():
+        rests = inner.get(name)
+        if rests is None:
+            made.update(name.encode())
+            made.update(value)
+        elif "" not in rests and bytes(value[:1]) == b"{":
+            made.update(name.encode() + digest(bytes(value), rests))
+    return made.digest()
+
+
+async def write(
+    connection: AsyncConnection,
+    table: StreamTable,
+    connection_id: int,
+    ready: Sequence[Ready],
+    observed_at: datetime,
+    now: datetime,
+    change: int,
+    *,
+    looking: bool = False,
+) -> Written:
+    """Write what `ready` adds to what is known. All of one stream; the connection's row is locked.
+
+    An observation with a lower version, or with an equal or no version and an earlier request time, does
+    not overwrite. `looking`: these were read because they were unfinished, so the next look is later.
+    """
+    latest = {r.record.key: r for r in ready}
+    known = await _known(connection, table, connection_id, list(latest))
+    rows: list[list[object]] = []
+    looks: list[tuple[object, ...]] = []
+    new = changed = unchanged = 0
+    earliest: datetime | None = None
+    for key, item in latest.items():
+        before = known.get(key)
+        look: datetime | None = None
+        if before is None:
+            new += 1
+        elif _older(item.record, observed_at, before):
+            unchanged += 1
+            continue
+        elif before.hash == item.hash and not before.gone:
+            unchanged += 1
+            if before.looking and (looking or item.record.final):
+                step = before.look_step + 1
+                look = None if item.record.final else next_look(observed_at, step)
+                looks.append((look, step, connection_id, key))
+                earliest = _sooner(earliest, look)
+            continue
+        else:
+            changed += 1
+        look = None if item.record.final else next_look(observed_at, 0)
+        earliest = _sooner(earliest, look)
+        change += 1
+        rows.append(_row(item, table.stream.columns, connection_id, observed_at, now, change, look))
+    await _upsert(connection, table, rows)
+    await _postpone(connection, table, looks)
+    return Written(change, new, changed, unchanged, (), len(latest), earliest)
+
+
+async def miss(
+    connection: AsyncConnection,
+    table: StreamTable,
+    connection_id: int,
+    keys: Sequence[str],
+    observed_at: datetime,
+) -> None:
+    """Unfinished records that were asked for and are not there: they stay as known, and are asked later."""
+    known = await _known(connection, table, connection_id, list(keys))
+    looks = [
+        (next_look(observed_at, before.look_step + 1), before.look_step + 1, connection_id, key)
+        for key, before in known.items()
+        if before.looking
+    ]
+    await _postpone(connection, table, looks)
+
+
+async def unfinished(
+    connection: AsyncConnection,
+    table: StreamTable,
+    connection_id: int,
+    after: str,
+    limit: int,
+    due: datetime | None = None,
+) -> list[str]:
+    """Keys of records that can still change, by key; with `due`, those whose time has come."""
+    c = table.table.c
+    query = (
+        select(c.key)
+        .where(c.connection_id == connection_id, c.look_again_at.is_not(None), c.key > after)
+        .order_by(c.key)
+        .limit(limit)
+    )
+    if due is not None:
+        query = query.where(c.look_again_at <= due)
+    return list((await connection.execute(query)).scalars())
+
+
+async def earliest_look(
+    connection: AsyncConnection, tables: Sequence[StreamTable], connection_id: int
+) -> datetime | None:
+    """When the first unfinished record of a connection wants to be looked at again."""
+    found = None
+    for table in tables:
+        c = table.table.c
+        query = select(func.min(c.look_again_at)).where(
+            c.connection_id == connection_id, c.look_again_at.is_not(None)
+        )
+        first = (await connection.execute(query)).scalar()
+        found = _sooner(found, to_moment(first) if first else None)
+    return found
+
+
+def next_look(observed_at: datetime, step: int) -> datetime:
+    """When an unfinished record is read again: after a minute, then in doubling steps up to a day."""
+    return observed_at + min(LOOK_FIRST * (1 << min(step, 11)), LOOK_LAST)
+
+
+def _sooner(a: datetime | None, b: datetime | None) -> datetime | None:
+    return min(a, b) if a and b else a or b
+
+
+def _older(record: Record, observed_at: datetime, before: Known) -> bool:
+    ahead = newer(record.version, before.version)
+    return observed_at < before.observed_at if ahead is None else not ahead
+
+
+def _row(
+    item: Ready,
+    columns: Sequence[Column],
+    connection_id: int,
+    observed_at: datetime,
+    now: datetime,
+    change: int,
+    look: datetime | None,
+) -> list[object]:
+    record = item.record
+    common: list[object] = [
+        connection_id,
+        record.key,
+        record.parent,
+        record.updated_at,
+        record.version,
+        observed_at,
+        now,
+        item.hash,
+        change,
+        look,
+        0,
+        None,
+        None,
+    ]
+    return [*common, *map(_fitting, record.columns, columns), item.text]
+
+
+def _fitting(value: object, column: Column) -> object:
+    """A typed value that its column cannot hold is null; it never breaks a page."""
+    if not isinstance(value, _TYPES[column.type]):
+        return None
+    if isinstance(value, str) and "\x00" in value:
+        return None
+    if isinstance(value, int) and not -_INT64 <= value < _INT64:
+        return None
+    return value
+
+
+async def _known(
+    connection: AsyncConnection, table: StreamTable, connection_id: int, keys: list[str]
+) -> dict[str, Known]:
+    """What is known of these keys. One parameter for all of them: the statement stays the same."""
+    name = table.table.name
+    columns = "key, hash, version, observed_at, gone_at, look_again_step, look_again_at"
+    if connection.dialect.name == "sqlite":
+        wanted = "connection_id = ? AND key IN (SELECT value FROM json_each(?))"
+        sql = f"SELECT {columns} FROM {name} WHERE {wanted}"  # noqa: S608 - the name is ours
+        found = await connection.exec_driver_sql(sql, (connection_id, msgspec.json.encode(keys).decode()))
+    else:
+        sql = f"SELECT {columns} FROM {name} WHERE connection_id = $1 AND key = ANY($2::text[])"  # noqa: S608 - as above
+        found = await connection.exec_driver_sql(sql, (connection_id, keys))
+    return {
+        row.key: Known(
+            bytes(row.hash),
+            row.version,
+            to_moment(row.observed_at),
+            row.gone_at is not None,
+            row.look_again_step,
+            row.look_again_at is not None,
+        )
+        for row in found
+    }
+
+
+async def _upsert(connection: AsyncConnection, table: StreamTable, rows: list[list[object]]) -> None:
+    """The driver's own bulk path: the statement is Core's, the values go to the driver as they are."""
+    if not rows:
+        return
+    await connection.exec_driver_sql(_upsert_sql(table, connection.dialect), _driver_rows(rows, connection))
+
+
+async def _postpone(
+    connection: AsyncConnection, table: StreamTable, looks: Sequence[tuple[object, ...]]
+) -> None:
+    if looks:
+        await connection.exec_driver_sql(
+            _postpone_sql(table, connection.dialect), _driver_rows(looks, connection)
+        )
+
+
+def _driver_rows(rows: Sequence[Sequence[object]], connection: AsyncConnection) -> list[Any]:
+    if connection.dialect.name != "sqlite":
+        return [tuple(row) for row in rows]
+    return [tuple(to_text(v) if isinstance(v, datetime) else v for v in row) for row in rows]
+
+
+@lru_cache(maxsize=256)
+def _upsert_sql(table: StreamTable, dialect: Dialect) -> str:
+    insert = sqlite_insert if dialect.name == "sqlite" else postgresql_insert
+    names = [*COMMON, *(column.name for column in table.stream.columns), "body"]
+    made = insert(table.table).values({name: bindparam(name) for name in names})
+    keep = {name: made.excluded[name] for name in names if name not in ("connection_id", "key")}
+    return _sql(
+        made.on_conflict_do_update(index_elements=["connection_id", "key"], set_=keep), names, dialect
+    )
+
+
+@lru_cache(maxsize=256)
+def _postpone_sql(table: StreamTable, dialect: Dialect) -> str:
+    c = table.table.c
+    names = ["look", "step", "connection", "the_key"]
+    made = (
+        table.table.update()
+        .where(c.connection_id == bindparam("connection"), c.key == bindparam("the_key"))
+        .values(look_again_at=bindparam("look"), look_again_step=bindparam("step"))
+    )
+    return _sql(made, names, dialect)
+
+
+def _sql(statement: Any, names: list[str], dialect: Dialect) -> str:
+    compiled = statement.compile(dialect=dialect)
+    if list(compiled.positiontup or ()) != names:
+        raise RuntimeError(f"the parameters of {compiled} are not in the order of the rows")
+    return str(compiled)

@@ -1,0 +1,140 @@
+"""Writing what a slice came to: the next slice, a wait, or the end with its receipt and health."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from config.frequency import parse_frequency
+from store import connections, parts, rows, syncs
+from store.health import LIMITED_FROM, PAUSING, Problem, problem
+from store.parts import Part
+from store.records import Progress
+from store.syncs import Ring, Sync
+from worker.outcome import End, Outcome, PassOn, Wait
+
+if TYPE_CHECKING:
+    from worker.sync import Deps
+
+log = structlog.get_logger()
+
+CHECK_EVERY = timedelta(days=1)
+_STALE_AFTER = 3  # periods without a success
+_STALE_AT_LEAST = timedelta(minutes=15)
+
+
+async def write(
+    deps: "Deps", sync: Sync, progress: Progress, outcome: Outcome, touched: Sequence[Part] = ()
+) -> Sequence[Ring]:
+    """Commit the outcome of a slice under its fence; what is to be rung now. Raises `LostLeaseError`."""
+    async with deps.database.write() as connection:
+        held, now = await syncs.hold(connection, sync, deps.owner)
+        await parts.save(connection, sync.id, touched)
+        match outcome:
+            case PassOn():
+                await syncs.pass_on(connection, sync, progress.columns())
+                return (Ring(sync.id, sync.fence, sync.lane),)
+            case Wait():
+                await _wait(connection, held, sync, progress, outcome, now)
+                rings: Sequence[Ring] = ()
+            case End():
+                rings = await _end(deps, connection, held, sync, progress, outcome, now)
+    _tell(sync, outcome)
+    return rings
+
+
+async def _wait(
+    connection: AsyncConnection,
+    held: RowMapping,
+    sync: Sync,
+    progress: Progress,
+    outcome: Wait,
+    now: datetime,
+) -> None:
+    facts: dict[str, object] = {}
+    if outcome.limited and outcome.until - now >= LIMITED_FROM:
+        facts["limited_until"] = outcome.until
+    if not outcome.limited and not progress.pages:
+        facts["unavailable"] = held["unavailable"] + 1
+        facts["last_error_at"] = now
+    if facts:
+        await connections.change(connection, held["id"], now, facts)
+    since = None if progress.pages else sync.waiting_since
+    tries = 0 if progress.pages else sync.tries
+    values = {**progress.columns(), "error": outcome.error, "waiting_since": since or now, "tries": tries + 1}
+    await syncs.postpone(connection, sync, outcome.until, now, values)
+
+
+async def _end(
+    deps: "Deps",
+    connection: AsyncConnection,
+    held: RowMapping,
+    sync: Sync,
+    progress: Progress,
+    outcome: End,
+    now: datetime,
+) -> Sequence[Ring]:
+    await _part_errors(connection, sync, now)
+    if sync.scope == "full" and outcome.state != "failed":
+        await parts.keep_all_cursors(connection, sync, now)
+    await parts.forget(connection, sync.id)
+    # The sync ends before the connection's health is told: consumers see the reason first.
+    values = {**progress.columns(), "receipt": outcome.receipt, "error": outcome.error}
+    await syncs.finish(connection, sync, outcome.state, now, values)
+    tables = deps.tables.of(held["system"])
+    look_at = await rows.earliest_look(connection, tables, sync.connection_id)
+    facts = {"next_look_at": look_at, **_facts(held, sync, outcome, now)}
+    await connections.change(connection, held["id"], now, facts)
+    queued = await syncs.next_in_lane(connection, sync.connection_id, sync.lane)
+    return () if queued is None else (queued,)
+
+
+async def _part_errors(connection: AsyncConnection, sync: Sync, now: datetime) -> None:
+    for part in await parts.listed(connection, sync.id):
+        if part.error is not None:
+            await parts.keep_error(connection, sync.connection_id, part, part.error, now)
+
+
+def _facts(held: RowMapping, sync: Sync, outcome: End, now: datetime) -> dict[str, object]:
+    """What the end of a sync means for its connection."""
+    facts: dict[str, object] = {}
+    if sync.lane == "bulk":
+        facts |= {"last_sync_at": now, "ingesting": False}
+    if outcome.state != "succeeded":
+        facts["last_error_at"] = now
+    if outcome.failure:
+        return facts | _failure(outcome.error, now)
+    facts |= {"failure": None, "next_check_at": None, "unavailable": 0, "limited_until": None, "crashes": 0}
+    if sync.lane == "bulk":
+        facts |= {"partial": outcome.error, "remembered": 0}
+        if outcome.state == "succeeded":
+            facts |= {"last_success_at": now, "stale_at": _stale_at(held, now)}
+    elif problem(held["failure"]) is not None:
+        facts |= {"catch_up": True, "next_due_at": now}
+    return facts
+
+
+def _failure(error: Problem | None, now: datetime) -> dict[str, object]:
+    pausing = error is not None and error.kind in PAUSING
+    return {"failure": error, "limited_until": None, "next_check_at": now + CHECK_EVERY if pausing else None}
+
+
+def _stale_at(held: RowMapping, now: datetime) -> datetime | None:
+    """When a connection that nothing is heard of any more is to be called stale."""
+    period = parse_frequency(held["frequency"], held["timezone"]).period
+    return None if period is None else now + max(_STALE_AFTER * period, _STALE_AT_LEAST)
+
+
+def _tell(sync: Sync, outcome: Outcome) -> None:
+    match outcome:
+        case Wait():
+            log.info("sync.waiting", until=outcome.until.isoformat(), reason=outcome.error.message)
+        case End() if outcome.error is not None:
+            log.warning(
+                "sync.ended", state=outcome.state, kind=outcome.error.kind, reason=outcome.error.message
+            )
+        case End():
+            log.info("sync.ended", state=outcome.state, pages=sync.pages)
