@@ -68,14 +68,14 @@ async def test_a_body_of_exactly_the_limit_is_taken() -> None:
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_a_compressed_bomb_does_not_fill_the_memory(encoding: str) -> None:
     body = bomb(256 * MIB) if encoding == "gzip" else zlib.compress(bytes(256 * MIB), 9)
-    async with serving(answer(body=body, Content_Encoding=encoding)) as ours:
-        async with client(ours.url, limits=SMALL) as http:
-            tracemalloc.start()
-            try:
-                assert isinstance(await failure(http), TooLarge)
-                peak = tracemalloc.get_traced_memory()[1]
-            finally:
-                tracemalloc.stop()
+    handler = answer(body=body, Content_Encoding=encoding)
+    async with serving(handler) as ours, client(ours.url, limits=SMALL) as http:
+        tracemalloc.start()
+        try:
+            assert isinstance(await failure(http), TooLarge)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
     assert peak < 8 * MIB
 
 
@@ -97,9 +97,9 @@ async def test_a_compressed_answer_is_inflated(encoding: str) -> None:
 
 
 async def test_an_answer_that_does_not_inflate_is_unreadable() -> None:
-    async with serving(answer(body=b"no gzip at all", Content_Encoding="gzip")) as ours:
-        async with client(ours.url) as http:
-            assert isinstance(await failure(http), Unreadable)
+    handler = answer(body=b"no gzip at all", Content_Encoding="gzip")
+    async with serving(handler) as ours, client(ours.url) as http:
+        assert isinstance(await failure(http), Unreadable)
 
 
 async def test_a_silent_server_is_given_up() -> None:
@@ -123,7 +123,9 @@ def dripping(head: bytes) -> Speaker:
     return drip
 
 
-@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"])
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"]
+)
 async def test_an_answer_that_drips_is_given_up_after_the_total_time(head: bytes) -> None:
     limits = Limits(read=5.0, total=0.4)
     async with speaking(dripping(head)) as wire, client(wire.url, limits=limits) as http:
@@ -163,7 +165,7 @@ async def test_an_address_where_nobody_answers_the_door_is_given_up_after_the_co
 
 CUT = [
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"a\":\r\n",
+    b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"a":\r\n',
     b"HTTP/1.1 200 OK\r\nContent-Le",
     b"",
 ]

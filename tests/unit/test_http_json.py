@@ -58,7 +58,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN.keys())
 def test_what_does_not_fit_is_unreadable_and_names_the_path(body: bytes) -> None:
-    with pytest.raises(Unreadable, match="^/search answered 200"):
+    with pytest.raises(Unreadable, match=r"^/search answered 200"):
         decode(reply(body=body), Envelope)
 
 
@@ -108,7 +108,9 @@ def test_another_content_type_is_not_taken_for_json(kind: str) -> None:
     assert len(caught.value.message) < 200
 
 
-@pytest.mark.parametrize("kind", ["application/json", "Application/JSON;charset=UTF-8", "application/hal+json"])
+@pytest.mark.parametrize(
+    "kind", ["application/json", "Application/JSON;charset=UTF-8", "application/hal+json"]
+)
 def test_the_spellings_of_json_are_json(kind: str) -> None:
     assert decode(reply(body=b'{"items":[]}', Content_Type=kind), Envelope).items == []
 

@@ -67,9 +67,9 @@ async def test_a_post_is_not_repeated_even_at_its_own_origin() -> None:
 async def test_a_redirect_to_another_name_of_the_same_machine_is_another_origin() -> None:
     async with serving(answer()) as other:
         elsewhere = f"http://localhost:{other.port}/in"
-        async with serving(redirect(302, elsewhere)) as ours:
-            async with client(ours.url, AUTH, allow=("127.0.0.0/8", "::1/128")) as http:
-                error = await error_of_get(http)
+        handler, allow = redirect(302, elsewhere), ("127.0.0.0/8", "::1/128")
+        async with serving(handler) as ours, client(ours.url, AUTH, allow=allow) as http:
+            error = await error_of_get(http)
         assert isinstance(error, Blocked)
         assert f"http://localhost:{other.port}" in error.message
         assert other.seen == []
@@ -197,7 +197,9 @@ async def test_a_path_and_its_parameters_arrive_as_they_are_meant() -> None:
         assert ours.paths == ["/jira/job/a%2Fb/api?jql=a%20%3D%20%27b%26c%27%20%2B%20d"]
 
 
-@pytest.mark.parametrize("base", ["ftp://h", "http://", "jira.example", "http://h:99999", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "base", ["ftp://h", "http://", "jira.example", "http://h:99999", "file:///etc/passwd"]
+)
 async def test_a_base_that_is_no_web_address_is_refused(base: str) -> None:
     with pytest.raises(Blocked):
         async with client(base):
