@@ -1,0 +1,229 @@
+"""What a simulated Jira site holds: accounts, projects, filters, issues, and an index that may lag."""
+
+from collections import deque
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from tidegate.demo.remotes.base import Clock
+from tidegate.demo.remotes.jira_issue import Issue, Person, Renderer
+from tidegate.demo.remotes.jira_query import Query
+
+SITE = "https://tidegate-demo.atlassian.net"
+_KEPT_BODIES = 25_000
+_KEPT_RESULTS = 64
+
+
+class Filter(msgspec.Struct):
+    id: int
+    name: str
+    jql: str
+    owner: str
+    shared: bool = True
+
+
+class JiraModel:
+    """The state of a site. Methods are what people and apps do there; ids and times are deterministic."""
+
+    def __init__(self, clock: Clock, zone: str = "UTC") -> None:
+        """`zone` is the site's own time zone: of the times in issues and of searches by strangers."""
+        self.clock = clock
+        self.zone = ZoneInfo(zone)
+        #: How long after a change searches find it. Changes made now keep the lag of now.
+        self.lag = timedelta()
+        #: Whether people without an account may look.
+        self.public = False
+        #: Whether a stranger's query that names a project is refused instead of finding nothing.
+        self.strict_to_strangers = False
+        #: Whether a query that names an issue which is not there is refused.
+        self.refuses_unknown_issues = True
+        self.people: dict[str, Person] = {}
+        self.tokens: dict[tuple[str, str], str] = {}
+        self.projects: dict[str, int] = {}
+        self.hidden_projects: set[str] = set()
+        self.filters: dict[int, Filter] = {}
+        self.issues: dict[int, Issue] = {}
+        self.index: dict[int, Issue] = {}
+        self.renderer = Renderer(SITE, self.zone, self.people.get)
+        self._pending: deque[tuple[datetime, int, int, Issue | None]] = deque()
+        self._aliases: dict[str, int] = {}
+        self._bodies: dict[int, tuple[int, bytes]] = {}
+        self._results: dict[tuple[str, str | None], tuple[int, list[Issue]]] = {}
+        self._revision = 0
+        self._index_revision = 0
+        self._issue_id = 10_000
+        self._filter_id = 12_344
+
+    # People
+
+    def add_account(self, email: str, token: str, zone: str = "UTC", name: str = "") -> Person:
+        """An account with an API token, used as Basic `email:token`."""
+        number = len(self.people) + 1
+        person = Person(f"5b10ac8d82e05b22cc7d{number:04d}", name or email.partition("@")[0], email, zone)
+        self.people[person.account_id] = person
+        self.tokens[email, token] = person.account_id
+        return person
+
+    def revoke(self, token: str) -> None:
+        """The token is worth nothing from now on."""
+        self.tokens = {known: who for known, who in self.tokens.items() if known[1] != token}
+
+    # Projects and filters
+
+    def add_project(self, key: str) -> str:
+        self.projects.setdefault(key, 0)
+        return key
+
+    def hide_project(self, key: str) -> None:
+        """No account of ours may browse it any more."""
+        self.hidden_projects.add(key)
+        self._index_revision += 1
+
+    def add_filter(self, jql: str, name: str = "", owner: str = "", *, shared: bool = True) -> int:
+        """A saved filter; its id. `owner` is an account id, who always sees it."""
+        self._filter_id += 1
+        self.filters[self._filter_id] = Filter(
+            self._filter_id, name or f"Filter {self._filter_id}", jql, owner, shared
+        )
+        return self._filter_id
+
+    # Issues
+
+    def create_issue(self, project: str, summary: str, **members: Any) -> Issue:
+        """A new issue; `members` are those of `Issue`."""
+        self._issue_id += 1
+        issue = self._new(self._issue_id, project, summary, members)
+        self._store(issue)
+        return issue
+
+    def update_issue(self, issue_id: int, *, silently: bool = False, **members: Any) -> Issue:
+        """Change members. `silently` leaves `updated` alone, as for votes and watches (reported by users)."""
+        if not silently:
+            members.setdefault("updated", self.clock.now())
+        self._revision += 1
+        issue = msgspec.structs.replace(self.issues[issue_id], revision=self._revision, **members)
+        self._store(issue)
+        return issue
+
+    def move_issue(self, issue_id: int, project: str) -> Issue:
+        """The same issue under a new key; the old key leads to it (OpenAPI document, get issue)."""
+        self._aliases[self.issues[issue_id].key] = issue_id
+        number = self.projects[project] = self.projects.get(project, 0) + 1
+        return self.update_issue(issue_id, project=project, number=number)
+
+    def delete_issue(self, issue_id: int) -> None:
+        del self.issues[issue_id]
+        self._bodies.pop(issue_id, None)
+        self._revision += 1
+        self._to_index(issue_id, None)
+
+    def seed(self, count: int, project: str = "TG", spread: timedelta = timedelta(minutes=1)) -> list[Issue]:
+        """Many issues at once, `spread` apart, the youngest an hour old; about 6 KB of JSON each."""
+        self.add_project(project)
+        newest = self.clock.now() - timedelta(hours=1)
+        people: list[str | None] = [*self.people] or [None]
+        statuses, kinds = ("To Do", "In Progress", "Done"), ("Task", "Bug", "Story")
+        issues = []
+        for at in range(count):
+            self._issue_id += 1
+            moment = newest - spread * (count - 1 - at)
+            members = {
+                "created": moment,
+                "updated": moment,
+                "status": statuses[at % 3],
+                "type": kinds[at % 3],
+                "assignee": people[at % len(people)],
+                "reporter": people[(at + 1) % len(people)],
+                "labels": (f"area-{at % 7}",),
+            }
+            issue = self._new(self._issue_id, project, f"Import {at} stops at an empty row", members)
+            issues.append(issue)
+            self.issues[issue.id] = self.index[issue.id] = issue
+        self._index_revision += 1
+        for issue in issues[:_KEPT_BODIES]:
+            self.body(issue)
+        return issues
+
+    def body(self, issue: Issue) -> bytes:
+        """The issue's JSON with all fields, kept until it changes."""
+        revision, body = self._bodies.get(issue.id, (0, b""))
+        if revision == issue.revision:
+            return body
+        parent = self.issues.get(issue.parent) if issue.parent else None
+        body = self.renderer.render(issue, parent)
+        if len(self._bodies) < _KEPT_BODIES or issue.id in self._bodies:
+            self._bodies[issue.id] = (issue.revision, body)
+        return body
+
+    def find(self, text: str) -> Issue | None:
+        """A visible issue by id, or by its present or an earlier key."""
+        issue = self.issues.get(int(text)) if text.isdigit() else self._by_key(text.upper())
+        return issue if issue and issue.project not in self.hidden_projects else None
+
+    def results(self, jql: str, account_id: str | None, query: Query) -> list[Issue]:
+        """What the index holds for a query, in its order."""
+        self._settle()
+        known = self._results.get((jql, account_id))
+        if known and known[0] == self._index_revision and not query.moving:
+            return known[1]
+        found = self.matching(self.index.values(), query)
+        if len(self._results) >= _KEPT_RESULTS:
+            self._results.pop(next(iter(self._results)))
+        self._results[jql, account_id] = (self._index_revision, found)
+        return found
+
+    def reconciled(self, ids: Iterable[int], query: Query) -> list[Issue]:
+        """The same, but by the present state of some issues (vendor docs: search and reconcile)."""
+        self._settle()
+        candidates = dict(self.index)
+        for issue_id in ids:
+            candidates.pop(issue_id, None)
+            if issue_id in self.issues:
+                candidates[issue_id] = self.issues[issue_id]
+        return self.matching(candidates.values(), query)
+
+    def matching(self, issues: Iterable[Issue], query: Query) -> list[Issue]:
+        hidden = self.hidden_projects
+        return query.sort(i for i in issues if i.project not in hidden and query.test(i))
+
+    def _new(self, issue_id: int, project: str, summary: str, members: dict[str, Any]) -> Issue:
+        self._revision += 1
+        number = self.projects[project] = self.projects.get(project, 0) + 1
+        now = self.clock.now()
+        created = members.pop("created", now)
+        updated = members.pop("updated", created)
+        return Issue(issue_id, project, number, summary, created, updated, self._revision, **members)
+
+    def _by_key(self, key: str) -> Issue | None:
+        if key in self._aliases:
+            return self.issues.get(self._aliases[key])
+        return next((issue for issue in self.issues.values() if issue.key == key), None)
+
+    def _store(self, issue: Issue) -> None:
+        self.issues[issue.id] = issue
+        self._to_index(issue.id, issue)
+
+    def _to_index(self, issue_id: int, state: Issue | None) -> None:
+        self._pending.append((self.clock.now() + self.lag, self._revision, issue_id, state))
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let the index learn what it may know by now; an older state never replaces a newer one."""
+        now = self.clock.now()
+        late: deque[tuple[datetime, int, int, Issue | None]] = deque()
+        for entry in self._pending:
+            at, revision, issue_id, state = entry
+            if at > now:
+                late.append(entry)
+                continue
+            known = self.index.get(issue_id)
+            if known is None or known.revision < revision:
+                self._index_revision += 1
+                if state is None:
+                    self.index.pop(issue_id, None)
+                elif issue_id in self.issues:
+                    self.index[issue_id] = state
+        self._pending = late
