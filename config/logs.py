@@ -8,8 +8,9 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TextIO
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import quote, quote_plus
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -29,7 +30,8 @@ SECRET_KEY = re.compile(
 SHAPES = (
     (re.compile(r"(?<=://)[^\s/?#]*@"), f"{MASK}@"),
     (re.compile(r"(/webhooks/)[^\s/?#\"']+"), rf"\1{MASK}"),
-    (re.compile(r"\b(basic|bearer)\s+[\w+/=.~-]{6,}", re.IGNORECASE), rf"\1 {MASK}"),
+    # A digit, a sign or a capital within tells a credential from a word: "basic authentication" stays.
+    (re.compile(r"\b((?i:basic|bearer))\s+(?=\S+[0-9A-Z=+_])[\w+/=.~-]{6,}"), rf"\1 {MASK}"),
     (re.compile(r"(authorization['\"]?\s*[:=]\s*['\"]?)[^'\"\r\n,}]+", re.IGNORECASE), rf"\1{MASK}"),
     (
         re.compile(r"([?&][\w-]*(?:token|secret|password|api_?key|signature|sig)=)[^&\s'\"]+", re.IGNORECASE),
@@ -39,7 +41,7 @@ SHAPES = (
 
 
 class Redactor:
-    """Knows the secrets that are in use, and masks them and what looks like one in everything that is logged."""
+    """Masks the secrets that are in use, and whatever looks like one, in everything that is logged."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -101,11 +103,13 @@ class Redactor:
         return next((form for form in bucket if text.startswith(form, at)), None)
 
     def value(self, value: object, depth: int = 0) -> object:
-        """The same made of plain JSON values, masked throughout; what is no plain value becomes its masked repr."""
+        """The same as plain JSON values, masked throughout; anything else becomes its masked repr."""
         if value is None or isinstance(value, bool | int | float):
             return value
         if isinstance(value, str):
             return self.text(value)
+        if isinstance(value, bytes):
+            return self.text(value.decode("utf-8", "backslashreplace"))
         if depth < DEEPEST and isinstance(value, Mapping):
             return {self.text(str(key)): self._member(key, each, depth) for key, each in value.items()}
         if depth < DEEPEST and isinstance(value, list | tuple | set | frozenset):
@@ -113,7 +117,7 @@ class Redactor:
         return self.text(repr(value))
 
     def _member(self, key: object, value: object, depth: int) -> object:
-        hidden = isinstance(value, str | bytes) and isinstance(key, str) and SECRET_KEY.search(key)
+        hidden = isinstance(key, str) and SECRET_KEY.search(key) and not isinstance(value, bool | None)
         return MASK if hidden else self.value(value, depth + 1)
 
     def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -123,14 +127,14 @@ class Redactor:
 
 def _forms(value: str) -> set[str]:
     """How a secret may look in a log line: as it is, percent-encoded, escaped, or inside base64."""
-    forms = {value, quote(value), quote(value, safe=""), quote_plus(value), unquote(value)}
+    forms = {value, quote(value), quote(value, safe=""), quote_plus(value)}
     forms |= {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
     forms |= _inside_base64(value.encode("utf-8", "surrogatepass"))
     return {form for form in forms if len(form) >= SHORTEST}
 
 
 def _inside_base64(data: bytes) -> set[str]:
-    """The characters that are the same in the base64 of anything that has `data` in it, such as `user:secret`.
+    """The characters that are the same in the base64 of all that has `data` in it, such as `user:secret`.
 
     Three bytes are four characters, so there are three ways to fall; characters that depend on a
     neighbour are left out.
@@ -149,7 +153,8 @@ class _Lines(logging.StreamHandler[TextIO]):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the standard library's name
         kind = type(sys.exception()).__name__
-        self.stream.write(f"log_line_lost logger={record.name} line={record.lineno} error={kind}\n")
+        with suppress(OSError, ValueError):  # the stream itself may be what is gone
+            self.stream.write(f"log_line_lost logger={record.name} line={record.lineno} error={kind}\n")
 
 
 def configure(level: str, stream: TextIO, json: bool, redactor: Redactor) -> None:
@@ -195,7 +200,7 @@ def _renderer(stream: TextIO, json: bool) -> Processor:
     if json:
         return structlog.processors.JSONRenderer()
     return structlog.dev.ConsoleRenderer(
-        colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+        colors=stream.isatty(), repr_native_str=True, exception_formatter=structlog.dev.plain_traceback
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import msgspec
 
@@ -50,19 +50,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_sqlite(self) -> bool:
-        return self.database_url is None or self.database_url.reveal().startswith("sqlite:")
+        return self.database_url is None or urlsplit(self.database_url.reveal()).scheme == "sqlite"
 
     @property
     def async_database_url(self) -> Secret:
         """The database as SQLAlchemy's async engine wants it; if unset, the file in the data folder."""
         if self.database_url is None:
-            return Secret(f"sqlite+aiosqlite:///{self.data_dir / 'tidegate.db'}")
-        url = urlsplit(self.database_url.reveal())
-        if url.scheme == "sqlite":
-            return Secret(f"sqlite+aiosqlite://{url.path}")
+            return Secret(f"sqlite+aiosqlite:///{quote(str(self.data_dir / 'tidegate.db'))}")
+        address, _, query = self.database_url.reveal().partition("?")
+        _, _, rest = address.partition(":")
+        if self.is_sqlite:
+            return Secret(f"sqlite+aiosqlite:{rest}")
         # asyncpg's name for what PostgreSQL's own clients, and so most URLs, call sslmode.
-        query = [("ssl" if name == "sslmode" else name, value) for name, value in parse_qsl(url.query)]
-        return Secret(url._replace(scheme="postgresql+asyncpg", query=urlencode(query)).geturl())
+        pairs = [("ssl" if name == "sslmode" else name, value) for name, value in parse_qsl(query)]
+        return Secret(f"postgresql+asyncpg:{rest}" + (f"?{urlencode(pairs)}" if pairs else ""))
+
+    def secret_texts(self) -> tuple[str, ...]:
+        """Every key and password in these settings, for the log redactor; nothing else is done with them."""
+        texts = [each.reveal() for each in (self.secret_key, self.admin_key) if each is not None]
+        texts += [key.strip() for text in texts for key in text.split(",")]
+        for each in (self.database_url, self.redis_url, self.proxy):
+            url = urlsplit(each.reveal() if each is not None else "")
+            texts += [value for name, value in parse_qsl(url.query) if name == "password"]
+            texts += [url.password, unquote(url.password)] if url.password else []
+        return tuple(texts)
 
 
 NAMES = Settings.__struct_fields__

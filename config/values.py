@@ -22,8 +22,8 @@ KUBERNETES = (
 
 def folder(text: str) -> Path:
     """An absolute path, `~` expanded; it need not exist."""
-    if "?" in text or "\0" in text:
-        raise ValueError("the path of a folder without '?' is needed")
+    if "\0" in text:
+        raise ValueError("the path of a folder is needed")
     return Path(text).expanduser().absolute()
 
 
@@ -120,7 +120,8 @@ def _split(text: str, allowed: str) -> SplitResult:
     """The parts of a URL. What is wrong with one is not quoted: it may be the password."""
     try:
         url = urlsplit(text)
-        url.port  # noqa: B018  # reading it is what checks it
+        if url.port == 0 or url.fragment:
+            raise ValueError
     except ValueError:
         raise ValueError(
             f"this is not a URL (special characters of a password are written as %40 for @): {allowed}"
