@@ -1,0 +1,172 @@
+"""The adapter of Jenkins: what it reads, and the four things that an adapter answers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import ClassVar
+
+import msgspec
+
+from adapters.auth import Anonymous, Auth, Basic, Bearer
+from adapters.base import BadTarget, Check, Feed, Fetched, Page, Partition, Readable, Target
+from adapters.http import Http, Limits
+from adapters.jenkins.builds import BUILDS, Mark, read_builds
+from adapters.jenkins.controller import Controller, version
+from adapters.jenkins.jobs import JOB_TREE, JOBS, Item, read_answer
+from adapters.jenkins.listing import Listing, list_items, open_target
+from adapters.jenkins.lookup import Lookup
+from adapters.jenkins.urls import item_path, parse
+from adapters.jenkins.walk import Patience, advance, dump, is_idle, load, next_range, on
+
+_JOBS_A_PAGE = 500
+
+
+class _After(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The cursor of the listing: the full name of the last job that was kept, "" when all were."""
+
+    after: str = ""
+
+
+class Jenkins:
+    """The jobs below a URL, containers included, and their builds."""
+
+    system: ClassVar[str] = "jenkins"
+    feeds: ClassVar[tuple[Feed, ...]] = (Feed("jobs", (JOBS,)), Feed("builds", (BUILDS,)))
+    # Each build is loaded from the controller's disk, which may take its time.
+    limits: ClassVar[Limits] = Limits(read=60.0, total=120.0, parallel=4)
+    # Build numbers are given in order and shown at once, so that a cursor need not keep away from now. What
+    # is not final at its end, a build that still runs, is read again by key.
+    overlap: ClassVar[timedelta] = timedelta(0)
+    batch: ClassVar[int] = 50
+
+    parse = staticmethod(parse)
+
+    def __init__(self, target: Target, http: Http) -> None:
+        self._target = target
+        self._controller = Controller(http)
+        self._since = int(target.options.get("since", "0"))
+        self._listing: Listing | None = None
+        self._listed = asyncio.Lock()
+
+    @staticmethod
+    def auth(kind: str, username: str | None, reveal: Callable[[], str]) -> Auth:
+        match kind:
+            case "anonymous":
+                return Anonymous()
+            case "bearer":
+                return Bearer(reveal)
+            case "basic" | "pat" if username and ":" not in username:
+                return Basic(username, reveal)
+            case "basic" | "pat" if username:
+                raise BadTarget("username", "A user name of Jenkins holds no colon.")
+            case "basic":
+                raise BadTarget("username", "Jenkins needs the user name that the API token belongs to.")
+            case "pat":
+                raise BadTarget(
+                    "kind", "A Jenkins API token belongs to a user: use basic, with its user name."
+                )
+            case _:
+                raise BadTarget("kind", f"Jenkins takes basic, bearer or anonymous, not {kind}.")
+
+    async def check(self) -> Check:
+        """Counts are told where one answer holds them all."""
+        account = await self._controller.prove()
+        answer, reply = await open_target(self._controller, self._target)
+        found = [answer.item, *(answer.children or [])]
+        whole = all(isinstance(item, Item) and item.mark for item in answer.children or [])
+        count = sum(isinstance(item, Item) for item in found)
+        jobs = Readable(True, count if whole else None)
+        return Check(account, version(reply), {"jobs": jobs, "builds": Readable(True)})
+
+    async def plan(self, feed: str) -> Sequence[Partition]:
+        """Jobs: all in one partition. Builds: a partition for each job, marked with its newest build.
+
+        A folder that may not be opened is a partition, too, and reading it raises what Jenkins said.
+        """
+        await self._controller.prove(only_if_silent=True)
+        if feed == "jobs":
+            return [Partition("all")]
+        listing = await self._list()
+        jobs = [Partition(i.full_name, _text(i.mark)) for i in listing.items.values() if i.mark]
+        return sorted([*jobs, *map(Partition, listing.refused)], key=lambda partition: partition.name)
+
+    async def read(self, feed: str, partition: Partition, cursor: str | None) -> AsyncIterator[Page]:
+        pages = self._read_jobs(cursor) if feed == "jobs" else self._read_builds(partition, cursor)
+        async for page in pages:
+            yield page
+
+    async def fetch(self, stream: str, keys: Sequence[str]) -> Fetched:
+        listed = (await self._list()).items.keys() if "view" in self._target.options else None
+        lookup = Lookup(self._controller, self._target, listed)
+        return await (lookup.jobs(keys) if stream == "jobs" else lookup.builds(keys))
+
+    async def _list(self) -> Listing:
+        async with self._listed:
+            if self._listing is None:
+                self._listing = await list_items(self._controller, self._target)
+            return self._listing
+
+    async def _read_jobs(self, cursor: str | None) -> AsyncIterator[Page]:
+        listing = await self._list()
+        after = _after(cursor)
+        names = sorted(name for name in listing.items if name > after)
+        expected = {"jobs": len(listing.items) + len(listing.rejected)}
+        for start in range(0, max(len(names), 1), _JOBS_A_PAGE):
+            chunk = names[start : start + _JOBS_A_PAGE]
+            last = start + _JOBS_A_PAGE >= len(names)
+            yield Page(
+                listing.observed_at,
+                msgspec.json.encode(_After("" if last else chunk[-1])).decode(),
+                [listing.items[name].record for name in chunk],
+                listing.rejected if last else (),
+                expected,
+                last and not listing.refused,
+            )
+        for refusal in listing.refused.values():
+            raise refusal
+
+    async def _read_builds(self, partition: Partition, cursor: str | None) -> AsyncIterator[Page]:
+        job = partition.name
+        mark = await self._mark(partition)
+        position = on(load(cursor), mark)
+        patience = Patience(position, mark)
+        if is_idle(position, mark):
+            yield Page(self._observed_at(), dump(position), end=True)
+        while not is_idle(position, mark):
+            asked = next_range(position, mark)
+            reply = await self._controller.ask(item_path(job), asked.tree)
+            found = read_builds(reply, job, self._controller.base, newest=asked.newest)
+            step = advance(position, asked, found, mark, self._since)
+            patience.spend(step)
+            position = step.cursor
+            records = {b.record.key: b.record for b in step.builds if b.at >= self._since}
+            yield Page(
+                reply.sent_at,
+                dump(position),
+                list(records.values()),
+                found.rejected,
+                end=is_idle(position, mark),
+            )
+
+    async def _mark(self, partition: Partition) -> Mark:
+        """The mark of planning; where there is none, the job is asked."""
+        if partition.mark:
+            return msgspec.json.decode(partition.mark, type=Mark)
+        reply = await self._controller.ask(item_path(partition.name), JOB_TREE)
+        answer = read_answer(reply, self._controller.base, partition.name.rpartition("/")[0])
+        return answer.item.mark or Mark() if isinstance(answer.item, Item) else Mark()
+
+    def _observed_at(self) -> datetime:
+        return self._listing.observed_at if self._listing else self._controller.now()
+
+
+def _text(mark: Mark) -> str:
+    return msgspec.json.encode(mark).decode()
+
+
+def _after(cursor: str | None) -> str:
+    """Where an interrupted listing goes on; what is not legible means from the beginning."""
+    try:
+        return msgspec.json.decode(cursor, type=_After).after if cursor else ""
+    except msgspec.DecodeError:
+        return ""
