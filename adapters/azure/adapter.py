@@ -1,6 +1,6 @@
 """Azure DevOps: the adapter, put together from its feeds."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import ClassVar, Protocol
 
@@ -32,7 +32,7 @@ class Source(Protocol):
     @property
     def feed(self) -> Feed: ...
     async def partitions(self) -> Sequence[Partition]: ...
-    def read(self, cursor: str | None) -> AsyncIterator[Page]: ...
+    def read(self, cursor: str | None) -> AsyncGenerator[Page, None]: ...
     async def fetch(self, keys: Sequence[str]) -> Fetched: ...
     async def check(self) -> Readable: ...
 
@@ -103,7 +103,7 @@ class Azure:
     async def plan(self, feed: str) -> Sequence[Partition]:
         return await self._sources[feed].partitions()
 
-    def read(self, feed: str, partition: Partition, cursor: str | None) -> AsyncIterator[Page]:
+    def read(self, feed: str, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]:
         """Both feeds have one partition, so its name adds nothing."""
         return self._sources[feed].read(cursor)
 

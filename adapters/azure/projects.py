@@ -1,6 +1,6 @@
 """The projects of an organisation or collection, or the one project that the URL names."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 
 import msgspec
@@ -104,7 +104,7 @@ class Projects:
         await self._site.place()
         return [Partition("all")]
 
-    async def read(self, cursor: str | None) -> AsyncIterator[Page]:
+    async def read(self, cursor: str | None) -> AsyncGenerator[Page, None]:
         place = await self._site.place()
         if place.project is not None:
             yield await self._only(place.project)
@@ -113,7 +113,7 @@ class Projects:
         tokens, empty = {walk.token}, 0
         while True:
             page, token = await self._page(walk)
-            if token in tokens:
+            if token and token in tokens:
                 raise Unreadable(f"{self._site.host} gave the same continuation token for projects twice.")
             empty = 0 if page.records or page.rejected else empty + 1
             if token and empty >= _EMPTY_PAGES:

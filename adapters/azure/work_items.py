@@ -1,6 +1,6 @@
 """Work items: ids by query, oldest id first, bodies in batches of 200."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 
@@ -114,7 +114,7 @@ class WorkItems:
         place = await self._site.place()
         return [Partition(place.project or "all")]
 
-    async def read(self, cursor: str | None) -> AsyncIterator[Page]:
+    async def read(self, cursor: str | None) -> AsyncGenerator[Page, None]:
         walk = msgspec.json.decode(cursor, type=_Walk) if cursor else _Walk(since=self._since)
         final = False
         while not final:

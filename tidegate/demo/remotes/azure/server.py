@@ -1,0 +1,322 @@
+"""The HTTP face of a simulated Azure DevOps organisation."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from urllib.parse import quote, unquote
+
+import msgspec
+from aiohttp import web
+
+from tidegate.demo.remotes.azure import wiql
+from tidegate.demo.remotes.azure.access import JSON, NOBODY, Access, Throttle, refused, sign_in
+from tidegate.demo.remotes.azure.model import Item, Organisation, Project, no_item
+from tidegate.demo.remotes.azure.render import Person, Refusal, guid, no_project, time_text
+from tidegate.demo.remotes.base import Clock, Remote
+
+_VERSIONS = ("5.0", "5.1", "6.0", "7.0", "7.1", "7.1-preview", "7.1-preview.1", "")
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A request that was let in: for whom, about which project, with what body."""
+
+    query: Mapping[str, str]
+    body: bytes
+    caller: Person | None
+    project: Project | None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    body: bytes
+    headers: Mapping[str, str] = {}
+
+
+Resource = Callable[[Asked, str], Answer]
+
+
+class AzureDevOps(Remote):
+    """Serves `model` below `/{organisation}`.
+
+    `access` says who is let in, `throttle` how busy the account is, `lag` how far queries are behind.
+    `query_limit` is 20,000 at the vendor.
+    """
+
+    def __init__(
+        self, organisation: str = "company", clock: Clock | None = None, latency: float = 0.0
+    ) -> None:
+        super().__init__(clock, latency)
+        self.model = Organisation(organisation, self.clock.now)
+        self.access = Access(self.model)
+        self.throttle = Throttle()
+        self.lag = timedelta()
+        self.query_limit = 20_000
+        self._resources: dict[str, tuple[str, bool, Resource]] = {
+            "connectiondata": ("GET", True, self._connection_data),
+            "projects": ("GET", True, self._projects),
+            "wit/wiql": ("POST", False, self._wiql),
+            "wit/workitemsbatch": ("POST", False, self._batch),
+            "wit/recyclebin": ("GET", False, self._recycle_bin),
+        }
+
+    @property
+    def base(self) -> str:
+        """The URL of the organisation on this server."""
+        return f"{self.url}/{quote(self.model.name)}"
+
+    def routes(self, app: web.Application) -> None:
+        app.router.add_route("*", "/{path:.*}", self._serve)
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        parts = [unquote(part) for part in request.raw_path.partition("?")[0].split("/") if part]
+        if parts[:1] == ["_signin"]:
+            return sign_in()
+        if not parts or parts[0].casefold() != self.model.name.casefold():
+            return web.Response(status=404, body=b"<html></html>", content_type="text/html")
+        caller, response = self.access.caller(request, self.url)
+        # An aiohttp response is a mapping, so an empty one is false.
+        if response is None:
+            response = self.throttle.blocks(self.clock.now())
+        if response is None:
+            response = self._answer(request, await request.read(), parts[1:], caller)
+        count = len(self.ledger)
+        response.headers["ActivityId"] = response.headers["X-VSS-E2EID"] = guid("activity", count)
+        response.headers["X-TFS-ProcessId"] = guid("process", self.model.name)
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        if caller is not None:
+            # Only on answers to somebody who is known (seen by users).
+            response.headers["X-VSS-UserData"] = f"{caller.id}:{caller.mail}"
+        return response
+
+    def _answer(
+        self, request: web.Request, body: bytes, parts: Sequence[str], caller: Person | None
+    ) -> web.Response:
+        try:
+            answer = self._find(request, body, parts, caller)
+        except Refusal as e:
+            return refused(e)
+        headers = {"Content-Type": JSON, "Cache-Control": "no-cache", **answer.headers}
+        return web.Response(body=answer.body, headers=headers | self.throttle.slows(self.clock.now()))
+
+    def _find(self, request: web.Request, body: bytes, parts: Sequence[str], caller: Person | None) -> Answer:
+        """The resource that the path names. Its case does not matter (seen in recorded requests)."""
+        at = parts.index("_apis") if "_apis" in parts else len(parts)
+        scope, rest = parts[:at], parts[at + 1 :]
+        path = "/".join(rest).casefold()
+        name = next((n for n in self._resources if path == n or path.startswith(f"{n}/")), None)
+        method, organisation_only, resource = self._resources[name or "projects"]
+        if name is None or len(scope) > 1 or (scope and organisation_only) or request.method != method:
+            raise Refusal(
+                404,
+                f"The controller for path '{request.path}' was not found or does not implement IController.",
+            )
+        self._version(request.query.get("api-version", ""), path)
+        project = self._visible(scope[0], caller) if scope else None
+        last = rest[-1] if len(rest) > name.count("/") + 1 else ""
+        return resource(Asked(request.query, body, caller, project), last)
+
+    def _version(self, version: str, path: str) -> None:
+        if version not in _VERSIONS:
+            raise Refusal(
+                400,
+                f"The requested REST API version of {version} is out of range for this server.",
+                "VssVersionOutOfRangeException",
+            )
+        if path == "connectiondata" and "preview" not in version:
+            # Reported by users: connection data never left preview.
+            raise Refusal(
+                400,
+                f'The requested version "{version}" of the resource is under preview. The -preview flag must '
+                "be supplied in the api-version for such requests.",
+                "VssInvalidPreviewVersionException",
+            )
+
+    def _shown(self, project: Project, caller: Person | None) -> bool:
+        return caller is not None or project.visibility == "public"
+
+    def _visible(self, name: str, caller: Person | None) -> Project:
+        """A project that is withheld looks like one that does not exist (seen in recorded answers)."""
+        project = self.model.project(name)
+        if not self._shown(project, caller):
+            raise no_project(name)
+        return project
+
+    # --- resources
+
+    def _connection_data(self, asked: Asked, _: str) -> Answer:
+        if asked.caller is None:
+            user: dict[str, object] = {
+                "id": NOBODY,
+                "descriptor": f"System:PublicAccess;{NOBODY}",
+                "providerDisplayName": "Anonymous",
+            }
+        else:
+            user = {
+                "id": asked.caller.id,
+                "descriptor": f"Microsoft.IdentityModel.Claims.ClaimsIdentity;{guid()}\\{asked.caller.mail}",
+                "providerDisplayName": asked.caller.name,
+                "isActive": True,
+                "properties": {"Account": {"$type": "System.String", "$value": asked.caller.mail}},
+            }
+        data = {
+            "authenticatedUser": user,
+            "authorizedUser": user,
+            "instanceId": guid(self.model.name),
+            "deploymentType": "hosted",
+        }
+        return Answer(msgspec.json.encode(data))
+
+    def _projects(self, asked: Asked, name: str) -> Answer:
+        if name:
+            return Answer(self._project_json(self._visible(name, asked.caller), alone=True))
+        state = asked.query.get("stateFilter", "wellFormed").casefold()
+        shown = [
+            project
+            for project in self.model.projects.values()
+            if state in ("all", project.state.casefold()) and self._shown(project, asked.caller)
+        ]
+        start = int(asked.query.get("continuationToken") or asked.query.get("$skip") or 0)
+        end = start + int(asked.query.get("$top") or 100)
+        # The token is a count and comes in a header; no header is the last page (reported by users).
+        headers = {"x-ms-continuationtoken": str(end)} if end < len(shown) else {}
+        return Answer(_listed([self._project_json(project) for project in shown[start:end]]), headers)
+
+    def _project_json(self, project: Project, *, alone: bool = False) -> bytes:
+        """One asked for by itself has its team and links as well (seen in recorded answers)."""
+        url = f"https://dev.azure.com/{self.model.name}/_apis/projects/{project.id}"
+        team = {"id": guid(project.id, "team"), "name": f"{project.name} Team"}
+        members = {
+            "id": project.id,
+            "name": project.name,
+            **({"description": project.description} if project.description else {}),
+            "url": url,
+            "state": project.state,
+            "revision": project.revision,
+            **({"_links": {"self": {"href": url}}} if alone else {}),
+            "visibility": project.visibility,
+            **({"defaultTeam": team} if alone else {}),
+            "lastUpdateTime": time_text(project.updated),
+        }
+        return msgspec.json.encode(members)
+
+    def _items(self, caller: Person | None) -> list[Item]:
+        items = self.model.items.values()
+        if caller is not None:
+            return list(items)
+        public = {p.id for p in self.model.projects.values() if p.visibility == "public"}
+        return [item for item in items if item.project in public]
+
+    def _wiql(self, asked: Asked, _: str) -> Answer:
+        text = str(_json(asked.body).get("query", ""))
+        precise = asked.query.get("timePrecision", "").casefold() == "true"
+        query = wiql.parse(text, asked.project.name if asked.project else None, time_precision=precise)
+        found = query.run(self._items(asked.caller), self.clock.now() - self.lag if self.lag else None)
+        # Refused as a whole, not cut; `$top` at or below the limit avoids it (reported by users).
+        found = found[: int(asked.query.get("$top") or len(found))]
+        if len(found) > self.query_limit:
+            raise Refusal(
+                400,
+                "VS402337: The number of work items returned exceeds the size limit of "
+                f"{self.query_limit}. Change the query to return fewer items.",
+                "WorkItemTrackingQueryResultSizeLimitExceededException",
+            )
+        # Only ids, whatever is selected (seen in recorded answers).
+        answer = {
+            "queryType": "flat",
+            "queryResultType": "workItem",
+            "asOf": time_text(self.clock.now()),
+            "columns": [{"referenceName": name} for name in query.columns],
+            "workItems": [{"id": item.id, "url": self.model.item_url(item)} for item in found],
+        }
+        return Answer(msgspec.json.encode(answer))
+
+    def _batch(self, asked: Asked, _: str) -> Answer:
+        body = _json(asked.body)
+        ids, fields = body.get("ids"), body.get("fields")
+        expand = str(body.get("$expand", "none")).casefold()
+        if not isinstance(ids, list) or not ids:
+            raise Refusal(400, "TF400898: The ids are missing.", "VssPropertyValidationException")
+        if len(ids) > 200:
+            # Words of the refusal as reported by users.
+            raise Refusal(
+                400,
+                f"VS403474: You requested {len(ids)} work items which exceeds the limit of 200. Reduce the "
+                "number of work items in your request and try again.",
+                "WorkItemBatchSizeLimitExceededException",
+            )
+        if fields and expand not in ("none", "links"):
+            raise Refusal(
+                400,
+                "The expand parameter can not be used with the fields parameter.",
+                "ConflictingParameters",
+            )
+        shown = {item.id for item in self._items(asked.caller)} if asked.caller is None else None
+        omit = str(body.get("errorPolicy", "fail")).casefold() == "omit"
+        parts = []
+        for item_id in ids:
+            item = self.model.readable(item_id) if shown is None or item_id in shown else None
+            if item is None and not omit:
+                raise no_item(item_id)
+            parts.append(self._item_json(item, fields, expand in ("relations", "all")) if item else b"null")
+        return Answer(_listed(parts))
+
+    def _item_json(self, item: Item, fields: object, relations: bool) -> bytes:
+        if isinstance(fields, list):
+            some = {name: value for name, value in item.fields.items() if name in fields}
+            content = msgspec.json.encode(some)
+        else:
+            item.fields_json = item.fields_json or msgspec.json.encode(item.fields)
+            content = item.fields_json
+        linked = b',"relations":%b' % msgspec.json.encode(item.relations)
+        return b'{"id":%d,"rev":%d,"fields":%b%b,"url":"%b"}' % (
+            item.id,
+            item.rev,
+            content,
+            linked if relations and item.relations else b"",
+            self.model.item_url(item).encode(),
+        )
+
+    def _recycle_bin(self, asked: Asked, last: str) -> Answer:
+        """By id, by `ids`, or the whole bin of a project (vendor docs)."""
+        if last:
+            entry = self._binned(int(last), asked)
+            if entry is None:
+                raise no_item(int(last))
+            return Answer(msgspec.json.encode(entry))
+        if "ids" in asked.query:
+            ids = [int(text) for text in asked.query["ids"].split(",")]
+            entries = [
+                self._binned(item_id, asked)
+                or {"id": item_id, "code": 404, "message": no_item(item_id).message}
+                for item_id in ids
+            ]
+            return Answer(_listed([msgspec.json.encode(entry) for entry in entries]))
+        found = [self._binned(item.id, asked) for item in self._items(asked.caller)]
+        shallow = [{"id": entry["id"], "url": entry["url"]} for entry in found if entry]
+        return Answer(_listed([msgspec.json.encode(entry) for entry in shallow]))
+
+    def _binned(self, item_id: int, asked: Asked) -> dict[str, object] | None:
+        item = self.model.items.get(item_id)
+        if item is None or item.deleted is None or item.hidden or asked.caller is None:
+            return None
+        if asked.project is not None and asked.project.id != item.project:
+            return None
+        return {
+            "id": item.id,
+            "type": item.fields["System.WorkItemType"],
+            "name": item.fields["System.Title"],
+            "project": item.fields["System.TeamProject"],
+            "deletedDate": time_text(item.deleted),
+            "deletedBy": f"{self.model.me.name} <{self.model.me.mail}>",
+            "code": 200,
+            "url": f"https://dev.azure.com/{self.model.name}/_apis/wit/recycleBin/{item.id}",
+        }
+
+
+def _listed(parts: Sequence[bytes]) -> bytes:
+    return b'{"count":%d,"value":[%b]}' % (len(parts), b",".join(parts))
+
+
+def _json(body: bytes) -> dict[str, object]:
+    try:
+        return msgspec.json.decode(body, type=dict[str, object])
+    except msgspec.DecodeError:
+        raise Refusal(400, "TF400898: The body is not JSON.", "VssPropertyValidationException") from None
