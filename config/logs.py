@@ -6,10 +6,10 @@ import logging
 import re
 import sys
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TextIO
+from typing import TextIO, TypeVar
 from urllib.parse import quote, quote_plus
 
 import structlog
@@ -22,6 +22,7 @@ MOST_VALUES = 20_000  # the least recently registered are forgotten first
 SHORTEST_BASE64 = 6  # a shorter piece of base64 is too likely to be something else
 DEEPEST = 8
 QUIET = ("arq", "apscheduler", "aiosqlite")  # arq logs the arguments and results of jobs at INFO
+T = TypeVar("T")
 
 SECRET_KEY = re.compile(
     r"(authorization|cookie|passw(or)?d|secret|token|(api|admin|secret|private|access)[_-]?key)$",
@@ -46,9 +47,10 @@ class Redactor:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._values: OrderedDict[str, frozenset[str]] = OrderedDict()
-        # Forms by their first characters, longest first. The tuples are replaced whole, so that reading
-        # needs no lock, and a text is searched in one pass however many secrets there are.
-        self._by_start: dict[str, tuple[str, ...]] = {}
+        # How often each form is needed, and by its first characters how long the forms are: a text is
+        # searched in one pass however many secrets there are, also when their starts are all the same.
+        self._forms: Counter[str] = Counter()
+        self._lengths: dict[str, Counter[int]] = {}
 
     def register(self, value: str) -> None:
         """Mask `value` from now on, also percent-encoded, escaped and within base64 (a Basic header)."""
@@ -61,9 +63,8 @@ class Redactor:
             forms = frozenset(_forms(value))
             self._values[value] = forms
             for form in forms:
-                start = form[:SHORTEST]
-                bucket = {*self._by_start.get(start, ()), form}
-                self._by_start[start] = tuple(sorted(bucket, key=len, reverse=True))
+                self._forms[form] += 1
+                self._lengths.setdefault(form[:SHORTEST], Counter())[len(form)] += 1
             if len(self._values) > MOST_VALUES:
                 self._forget()
 
@@ -71,11 +72,10 @@ class Redactor:
         _, forms = self._values.popitem(last=False)
         for form in forms:
             start = form[:SHORTEST]
-            left = tuple(each for each in self._by_start.get(start, ()) if each != form)
-            if left:
-                self._by_start[start] = left
-            else:
-                self._by_start.pop(start, None)
+            _take_one(self._forms, form)
+            _take_one(self._lengths[start], len(form))
+            if not self._lengths[start]:
+                del self._lengths[start]
 
     def text(self, text: str) -> str:
         """`text` with every known secret, and whatever has the shape of one, as `********`."""
@@ -85,7 +85,7 @@ class Redactor:
         return text
 
     def _without_known(self, text: str) -> str:
-        if not self._by_start:
+        if not self._lengths:
             return text
         pieces: list[str] = []
         at = copied = 0
@@ -99,8 +99,11 @@ class Redactor:
         return "".join([*pieces, text[copied:]]) if pieces else text
 
     def _form_at(self, text: str, at: int) -> str | None:
-        bucket = self._by_start.get(text[at : at + SHORTEST], ())
-        return next((form for form in bucket if text.startswith(form, at)), None)
+        if text[at : at + SHORTEST] not in self._lengths:
+            return None
+        with self._lock:
+            lengths = sorted(self._lengths.get(text[at : at + SHORTEST], ()), reverse=True)
+            return next((form for size in lengths if (form := text[at : at + size]) in self._forms), None)
 
     def value(self, value: object, depth: int = 0) -> object:
         """The same as plain JSON values, masked throughout; anything else becomes its masked repr."""
@@ -123,6 +126,12 @@ class Redactor:
     def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
         """As the last processor before a renderer."""
         return {self.text(key): self._member(key, each, 0) for key, each in event.items()}
+
+
+def _take_one(counter: Counter[T], each: T) -> None:
+    counter[each] -= 1
+    if not counter[each]:
+        del counter[each]
 
 
 def _forms(value: str) -> set[str]:

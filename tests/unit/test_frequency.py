@@ -1,4 +1,4 @@
-"""Frequencies: what can be written, when it is due, clock changes, and how evenly many connections are spread."""
+"""Frequencies: what can be written, when it is due, clock changes, and how evenly many are spread."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -249,7 +249,7 @@ def test_after_long_downtime_one_due_time_follows_not_one_for_each_missed() -> N
         ("0 0 1 * *", 31 * DAY),
         ("0,20 12 * * *", timedelta(hours=23, minutes=40)),
         ("*/5 * 29 2 *", 1460 * DAY + timedelta(minutes=5)),
-        ("0 0 1 1 *", 365 * DAY),
+        ("0 0 1 1 *", 366 * DAY),
     ],
 )
 def test_the_period_is_the_longest_time_without_a_due_time(text: str, period: timedelta) -> None:

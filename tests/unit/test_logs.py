@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -176,14 +177,14 @@ def test_a_traceback_on_a_terminal_is_masked_too(redactor: Redactor) -> None:
 def test_a_secret_in_the_arguments_of_a_library_is_masked(stream: io.StringIO) -> None:
     logging.getLogger("asyncio").debug("connecting with %r and %s", CANARY, {"key": CANARY})
     assert traces_of_canary(stream.getvalue()) == []
-    assert lines(stream)[0]["message"] == f"connecting with '{MASK}' and {{'key': '{MASK}'}}".replace(
-        f"'{MASK}'", str(lines(stream)[0]["message"]).split(" ")[2], 0
-    )
+    assert lines(stream)[0]["message"] == f"connecting with '{MASK}' and {{'key': '{MASK}'}}"
 
 
 def test_a_line_that_cannot_be_made_says_so_without_its_arguments(
-    stream: io.StringIO, capsys: pytest.CaptureFixture[str]
+    redactor: Redactor, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    stream = io.StringIO()
+    configure("debug", stream, True, redactor)
     logging.getLogger("somewhere").error("%d records", CANARY)
     assert stream.getvalue().startswith("log_line_lost logger=somewhere line=")
     assert traces_of_canary(stream.getvalue() + "".join(capsys.readouterr())) == []
@@ -281,6 +282,16 @@ def test_memory_is_bounded_and_the_longest_unused_is_forgotten() -> None:
     redactor.register("value-0-")
     redactor.register("one-more-value")
     assert redactor.text("value-0- value-1- value-2- one-more-value") == f"{MASK} value-1- {MASK} {MASK}"
+
+
+def test_many_secrets_of_one_start_and_length_cost_a_line_little() -> None:
+    redactor = Redactor()
+    for number in range(5000):
+        redactor.register(f"ATATT3xFfGF0{number:06}")
+    text = "ATATT3xFfGF0 " * 1000 + "ATATT3xFfGF0004999"
+    began = time.process_time()
+    assert redactor.text(text).endswith(f" {MASK}")
+    assert time.process_time() - began < 1
 
 
 def test_secrets_may_be_registered_while_others_log(redactor: Redactor) -> None:
