@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, exists, func, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -106,6 +106,11 @@ async def give_positions(connection: AsyncConnection, fence: int, limit: int = 5
     return len(ids)
 
 
+async def has_unsent(connection: AsyncConnection) -> bool:
+    """Whether an event has no position yet."""
+    return bool((await connection.execute(select(exists().where(outbox.c.position.is_(None))))).scalar())
+
+
 async def after(
     connection: AsyncConnection, position: int, limit: int = 500, connection_id: int | None = None
 ) -> list[Event]:
@@ -120,6 +125,14 @@ async def last_position(connection: AsyncConnection) -> int:
     """The newest position given, 0 if none was."""
     found = await connection.execute(select(duties.c.counter).where(duties.c.name == RELAY))
     return int(found.scalar() or 0)
+
+
+async def skip_to(connection: AsyncConnection, position: int) -> None:
+    """Let the next position be higher than this."""
+    c = duties.c
+    await connection.execute(
+        update(duties).where(c.name == RELAY, c.counter < position).values(counter=position)
+    )
 
 
 async def position_before(connection: AsyncConnection, since: datetime) -> int:

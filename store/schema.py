@@ -244,6 +244,7 @@ outbox = Table(
     Column("data", Text, nullable=False),
     Column("position", BigInteger),
     Index("outbox_sequence", "connection_id", "sequence", unique=True),
+    Index("outbox_at", "at"),
     Index(
         "outbox_position",
         "position",

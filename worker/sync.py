@@ -5,6 +5,7 @@ commits every page with its cursor under the fence of the claim, and says how to
 later, or the end. Whatever kills a slice, the next goes on after the last page that was committed.
 """
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -119,6 +120,10 @@ async def _run(deps: Deps, sync: Sync, now: datetime) -> Sequence[Ring]:
         outcome = wait(sync, e, work.clock(), deps.random, pages=progress.pages)
     except AdapterError as e:
         outcome = End("failed", {}, problem_of(e), failure=True)
+    except asyncio.CancelledError:
+        # The process ends while the remote is silent: that is no crash, so the sync is handed over.
+        await asyncio.shield(ending.write(deps, sync, progress, PassOn(), work.touched))
+        raise
     work.measure()
     return await ending.write(deps, sync, progress, outcome, work.touched)
 

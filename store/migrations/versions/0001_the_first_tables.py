@@ -7,6 +7,7 @@ from alembic import op
 
 import store.database
 
+
 revision: str = "0001"
 down_revision: str | None = None
 branch_labels: str | Sequence[str] | None = None
@@ -65,6 +66,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     with op.batch_alter_table("outbox", schema=None) as batch_op:
+        batch_op.create_index("outbox_at", ["at"], unique=False)
         batch_op.create_index(
             "outbox_position",
             ["position"],
@@ -226,8 +228,8 @@ def upgrade() -> None:
         sa.Column("lane", sa.Text(), nullable=False),
         sa.Column("trigger", sa.Text(), nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
-        sa.Column("stream", sa.Text(), nullable=True),
         sa.Column("keys", store.database.Json(), nullable=True),
+        sa.Column("look", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.Column("census", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.Column("joined", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
@@ -378,6 +380,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("position IS NOT NULL"),
             postgresql_where=sa.text("position IS NOT NULL"),
         )
+        batch_op.drop_index("outbox_at")
 
     op.drop_table("outbox")
     op.drop_table("instance")

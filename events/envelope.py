@@ -1,0 +1,37 @@
+"""CloudEvents 1.0, structured JSON: how an event looks to everyone outside."""
+
+import msgspec
+
+from store.database import to_text
+from store.outbox import Event
+
+STREAM = "tidegate:events"
+
+
+class CloudEvent(msgspec.Struct, frozen=True, omit_defaults=False):
+    """One event. `id` is unique and stays the same when it is sent again; `sequence` is per connection."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    time: str
+    sequence: int
+    datacontenttype: str
+    data: msgspec.Raw
+
+
+def dressed(event: Event) -> bytes:
+    """The event as CloudEvents JSON."""
+    return msgspec.json.encode(
+        CloudEvent(
+            specversion="1.0",
+            id=event.uid,
+            source=f"/connections/{event.connection_id}",
+            type=f"io.tidegate.{event.type}",
+            time=to_text(event.at),
+            sequence=event.sequence,
+            datacontenttype="application/json",
+            data=event.data,
+        )
+    )

@@ -1,0 +1,131 @@
+"""The one relay: gives each event its position and publishes it to the Redis stream, in order.
+
+Any number may run; a lease row lets one at a time work. The stream's ids are the positions, so that Redis
+itself refuses what was sent before, and a stream that lost its tail is filled again from the outbox.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+from sqlalchemy.exc import SQLAlchemyError
+
+from events.envelope import STREAM, dressed
+from store import outbox
+from store.database import Database, clock
+from store.outbox import RELAY, Event
+
+log = structlog.get_logger()
+
+LEASE_SECONDS = 10.0
+IDLE_SECONDS = 0.05
+STANDBY_SECONDS = 1.0
+#: Keeping the lease costs a write; it is done no more often than this.
+KEEP_SECONDS = 3.0
+#: The Redis stream holds about so many; more are in the database.
+STREAM_LENGTH = 100_000
+REFILL = timedelta(hours=24)
+BATCH = 500
+
+
+class Relay:
+    """Publishes until cancelled or stopped. Redis or the database may be away meanwhile: nothing is lost."""
+
+    def __init__(self, database: Database, redis: Redis, owner: str) -> None:
+        self._database = database
+        self._redis = redis
+        self._owner = owner
+        self._fence: int | None = None
+        self._kept_at = 0.0
+        self._sent: int | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; then the lease is given back, so that another goes on at once."""
+        while not stop.is_set():
+            wait = STANDBY_SECONDS
+            try:
+                if await self._keep():
+                    wait = 0.0 if await self.publish() else IDLE_SECONDS
+            except (SQLAlchemyError, RedisError, OSError) as e:
+                log.warning("relay.failed", error=str(e))
+                self._sent = None
+            if wait:
+                await _pause(stop, wait)
+        if self._fence is not None:
+            async with self._database.write() as connection:
+                await outbox.drop_duty(connection, RELAY, self._owner)
+
+    async def _keep(self) -> bool:
+        """Whether the relay's work is ours for the next seconds."""
+        now = asyncio.get_running_loop().time()
+        if self._fence is not None and now - self._kept_at < KEEP_SECONDS:
+            return True
+        async with self._database.beside() as connection:
+            fence = await outbox.take_duty(connection, RELAY, self._owner, LEASE_SECONDS)
+        # Look again now and then where the stream ends: Redis may have been emptied.
+        self._fence, self._kept_at, self._sent = fence, now, None
+        return fence is not None
+
+    async def publish(self) -> int:
+        """Number and send what is new. How many events were sent."""
+        assert self._fence is not None
+        if await self._any_new():
+            async with self._database.write() as connection:
+                await outbox.give_positions(connection, self._fence, BATCH)
+        if self._sent is None:
+            self._sent = await self._stream_end()
+        async with self._database.read() as connection:
+            events = await outbox.after(connection, self._sent, BATCH)
+        await self._send(events)
+        return len(events)
+
+    async def _any_new(self) -> bool:
+        async with self._database.read() as connection:
+            return await outbox.has_unsent(connection)
+
+    async def _send(self, events: Sequence[Event]) -> None:
+        for event in events:
+            assert event.position is not None
+            try:
+                await self._redis.xadd(
+                    STREAM,
+                    {"event": dressed(event)},
+                    id=f"{event.position}-0",
+                    maxlen=STREAM_LENGTH,
+                    approximate=True,
+                )
+            except ResponseError as e:
+                # Redis has this position or a later one: it was sent before.
+                if "equal or smaller" not in str(e):
+                    raise
+            self._sent = event.position
+
+    async def _stream_end(self) -> int:
+        """The position to go on after: the stream's last, or that of a day ago in one that fell behind."""
+        last = await self._redis.xrevrange(STREAM, count=1)
+        end = int(last[0][0].split(b"-")[0]) if last else 0
+        async with self._database.read() as connection:
+            given = await outbox.last_position(connection)
+            if end < given:
+                since = await clock(connection) - REFILL
+                return max(end, await outbox.position_before(connection, since))
+        if end > given:
+            await self._catch_up(end)
+        return end
+
+    async def _catch_up(self, end: int) -> None:
+        """The stream is of an older database: positions go on after it, or Redis would refuse them all."""
+        log.warning("relay.stream_ahead", position=end)
+        async with self._database.write() as connection:
+            await outbox.skip_to(connection, end)
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return

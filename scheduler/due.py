@@ -1,0 +1,80 @@
+"""What is due: connections whose time has come, claimed by compare-and-set with the sync that they open.
+
+Due times are data. Any number of schedulers may run this side by side; each due time fires once.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from config.frequency import parse_frequency
+from scheduler.dispatch import ClosedError, RememberedError, Request, open_sync
+from store import connections
+from store.connections import Connection
+from store.database import Database, clock
+from store.schema import connections as table
+from store.syncs import Ring, Trigger
+
+log = structlog.get_logger()
+
+#: Claimed in one tick at most; the next tick takes the rest.
+BATCH = 500
+
+
+async def open_due(database: Database) -> Sequence[Ring]:
+    """Open a sync for each connection that is due; what is to be rung."""
+    async with database.read() as connection:
+        now = await clock(connection)
+        due = await connections.due(connection, "next_due_at", now, BATCH)
+    rings = [await _open(database, one) for one in due]
+    return [ring for ring in rings if ring is not None]
+
+
+async def _open(database: Database, due: Connection) -> Ring | None:
+    async with database.write() as connection:
+        now = await clock(connection)
+        row = await connections.locked(connection, due.id)
+        if row is None or row["next_due_at"] != due.next_due_at:
+            return None  # another scheduler was first, or the connection was edited
+        trigger: Trigger = "catch_up" if row["catch_up"] else "schedule"
+        values = {"next_due_at": next_due(due, now), "catch_up": False}
+        await connection.execute(update(table).where(table.c.id == due.id).values(values))
+        return await _dispatch(connection, due, Request(trigger), now)
+
+
+async def open_looks(database: Database) -> Sequence[Ring]:
+    """Open a sync of records for each connection with unfinished ones that are to be looked at again."""
+    async with database.read() as connection:
+        now = await clock(connection)
+        due = await connections.due(connection, "next_look_at", now, BATCH)
+    rings: list[Ring | None] = []
+    for one in due:
+        async with database.write() as connection:
+            row = await connections.locked(connection, one.id)
+            if row is None or row["next_look_at"] is None or row["next_look_at"] > now:
+                continue
+            # The sync sets the true next time when it ends; until then nothing is opened twice.
+            later = update(table).where(table.c.id == one.id).values(next_look_at=now + timedelta(minutes=5))
+            await connection.execute(later)
+            if one.frequency != "manually":
+                request = Request("schedule", "records", look=True)
+                rings.append(await _dispatch(connection, one, request, now))
+    return [ring for ring in rings if ring is not None]
+
+
+async def _dispatch(
+    connection: AsyncConnection, due: Connection, request: Request, now: datetime
+) -> Ring | None:
+    try:
+        return (await open_sync(connection, due.id, request, now)).ring
+    except (ClosedError, RememberedError) as e:
+        log.info("due.not_opened", connection=due.id, reason=str(e))
+        return None
+
+
+def next_due(due: Connection, now: datetime) -> datetime | None:
+    """When a connection falls due next: counted from now, so that downtime is caught up once."""
+    return parse_frequency(due.frequency, due.timezone).next_after(now, due.id)

@@ -1,0 +1,78 @@
+"""The scheduler's clock: APScheduler wakes the ticks; what is due, and to whom, is in the database."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC
+from typing import Protocol
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from scheduler.due import open_due, open_looks
+from scheduler.upkeep import checks_due, forget, reap, settle_stale
+from store.database import Database
+from store.syncs import Ring
+
+log = structlog.get_logger()
+
+TICK_SECONDS = 1.0
+REAP_SECONDS = 2.0
+UPKEEP_SECONDS = 60.0
+FORGET_SECONDS = 3600.0
+
+
+class Bell(Protocol):
+    """Wakes workers. A ring that is lost is rung again by the reaper."""
+
+    async def ring(self, rings: Sequence[Ring]) -> None: ...
+
+    async def ring_check(self, connection_id: int) -> None: ...
+
+
+class Scheduler:
+    """Runs the ticks of one process until it is stopped. Any number of them may run side by side."""
+
+    def __init__(self, database: Database, bell: Bell) -> None:
+        self._database = database
+        self._bell = bell
+        self._clock = AsyncIOScheduler(
+            timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        )
+
+    def start(self) -> None:
+        self._every(TICK_SECONDS, "tick", self.tick)
+        self._every(REAP_SECONDS, "reap", self.reap)
+        self._every(UPKEEP_SECONDS, "upkeep", self.upkeep)
+        self._every(FORGET_SECONDS, "forget", self.forget)
+        self._clock.start()
+
+    def stop(self) -> None:
+        self._clock.shutdown(wait=False)
+
+    async def tick(self) -> None:
+        """Open what is due and ring for it."""
+        await self._bell.ring([*await open_due(self._database), *await open_looks(self._database)])
+
+    async def reap(self) -> None:
+        """Ring again for what nobody works on though it is due."""
+        await self._bell.ring(await reap(self._database))
+
+    async def upkeep(self) -> None:
+        await settle_stale(self._database)
+        for connection_id in await checks_due(self._database):
+            await self._bell.ring_check(connection_id)
+
+    async def forget(self) -> None:
+        await forget(self._database)
+
+    def _every(self, seconds: float, name: str, tick: Callable[[], Awaitable[None]]) -> None:
+        async def guarded() -> None:
+            # A database or Redis that is away must not stop the clock: the next tick tries again.
+            try:
+                await tick()
+            except (SQLAlchemyError, RedisError, OSError) as e:
+                log.warning("scheduler.tick_failed", tick=name, error=str(e))
+
+        self._clock.add_job(guarded, IntervalTrigger(seconds=seconds, timezone=UTC), id=name)

@@ -1,0 +1,70 @@
+"""The reaper and the upkeep: what is to be rung again, what is stale, what may be forgotten."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from store import connections, outbox, syncs
+from store.database import Database, clock, now
+from store.schema import connections as table
+from store.schema import host_pauses, processes
+from store.syncs import Ring
+
+RINGS = 500
+EVENTS_KEPT = timedelta(days=7)
+SYNCS_KEPT = timedelta(days=90)
+PROCESSES_KEPT = timedelta(hours=1)
+_BATCH = 200
+
+
+async def reap(database: Database) -> Sequence[Ring]:
+    """What a claim would take, and nothing else: due, and held by nobody or by someone dead."""
+    async with database.read() as connection:
+        return await syncs.claimable(connection, RINGS)
+
+
+async def settle_stale(database: Database) -> int:
+    """Tell of connections of which nothing was heard for too long, and of limits that are over. How many."""
+    c = table.c
+    async with database.read() as connection:
+        stale = select(c.id).where(
+            c.stale_at <= now(), c.health.in_(("healthy", "partial")), c.deleted_at.is_(None)
+        )
+        limited = select(c.id).where(c.limited_until <= now(), c.health == "rate_limited")
+        ids = [*(await connection.execute(stale.limit(_BATCH))).scalars()]
+        ids += (await connection.execute(limited.limit(_BATCH))).scalars()
+    for connection_id in ids:
+        async with database.write() as connection:
+            await connections.locked(connection, connection_id)
+            await connections.change(
+                connection, connection_id, await clock(connection), {"id": connection_id}
+            )
+    return len(ids)
+
+
+async def checks_due(database: Database) -> Sequence[int]:
+    """Paused connections that are to be checked today; each is given out once."""
+    async with database.write() as connection:
+        at = await clock(connection)
+        due = await connections.due(connection, "next_check_at", at, _BATCH)
+        for one in due:
+            tomorrow = table.update().where(table.c.id == one.id).values(next_check_at=at + timedelta(days=1))
+            await connection.execute(tomorrow)
+    return [one.id for one in due]
+
+
+async def forget(database: Database) -> None:
+    """Delete what is past keeping: published events, ended syncs, processes long gone."""
+    async with database.write() as connection:
+        at = await clock(connection)
+        await outbox.forget(connection, at - EVENTS_KEPT)
+        await syncs.forget(connection, at - SYNCS_KEPT)
+        await _forget_processes(connection)
+
+
+async def _forget_processes(connection: AsyncConnection) -> None:
+    gone = now(-PROCESSES_KEPT.total_seconds())
+    await connection.execute(delete(processes).where(processes.c.seen_at < gone))
+    await connection.execute(delete(host_pauses).where(host_pauses.c.until < now()))

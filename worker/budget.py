@@ -1,0 +1,163 @@
+"""The budget of each remote host, shared by all workers through Redis: places, pauses, and how fast to go.
+
+The number of places grows by one for each round of good answers and is halved by a host that says no.
+What Redis forgets is begun anew with caution; stated pauses are in the database too.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import cast
+from uuid import uuid4
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from adapters.base import RateLimited
+from adapters.http import LocalBudget, wait_or_raise
+from store import pauses
+from store.database import Database
+
+log = structlog.get_logger()
+
+#: A place that its holder lost (killed, cut off) is free again after so long.
+PLACE_SECONDS = 130
+#: How long to stand in the line for a place.
+LINE_SECONDS = 30.0
+#: Pauses from this length on are kept in the database.
+KEPT_FROM = timedelta(seconds=5)
+_CAUTIOUS = 2
+_PREFIX = "tidegate:budget:"
+
+# Answers: {granted, wait in ms, known}. A host unknown to Redis starts with few places.
+_TAKE = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local known = redis.call('EXISTS', KEYS[1])
+local paused = tonumber(redis.call('HGET', KEYS[1], 'paused') or 0)
+if paused > now then return {0, paused - now, known} end
+local limit = tonumber(redis.call('HGET', KEYS[1], 'limit') or ARGV[4])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+local places = math.floor(math.min(limit, tonumber(ARGV[1])))
+if redis.call('ZCARD', KEYS[2]) >= places then return {0, 0, known} end
+redis.call('ZADD', KEYS[2], now + ARGV[3] * 1000, ARGV[2])
+redis.call('HSETNX', KEYS[1], 'limit', ARGV[4])
+redis.call('PEXPIRE', KEYS[1], 86400000)
+redis.call('PEXPIRE', KEYS[2], 86400000)
+return {1, 0, known}
+"""
+_FREE = """
+redis.call('ZREM', KEYS[2], ARGV[2])
+local limit = tonumber(redis.call('HGET', KEYS[1], 'limit') or 0)
+if ARGV[3] == '1' and limit > 0 and limit < tonumber(ARGV[1]) then
+  redis.call('HSET', KEYS[1], 'limit', math.min(tonumber(ARGV[1]), limit + 1 / limit))
+end
+return 1
+"""
+_PAUSE = """
+local clock = redis.call('TIME')
+local until_ = clock[1] * 1000 + math.floor(clock[2] / 1000) + ARGV[1]
+local paused = tonumber(redis.call('HGET', KEYS[1], 'paused') or 0)
+if until_ > paused then redis.call('HSET', KEYS[1], 'paused', until_) end
+local limit = tonumber(redis.call('HGET', KEYS[1], 'limit') or 0)
+if ARGV[2] == '1' and limit > 1 then redis.call('HSET', KEYS[1], 'limit', math.max(1, limit / 2)) end
+redis.call('PEXPIRE', KEYS[1], 86400000)
+return 1
+"""
+
+
+class Clock:
+    """The database's time without asking each time: set now and then, monotonic in between."""
+
+    def __init__(self, moment: datetime) -> None:
+        self.set(moment)
+
+    def set(self, moment: datetime) -> None:
+        self._moment, self._at = moment, time.monotonic()
+
+    def __call__(self) -> datetime:
+        return self._moment + timedelta(seconds=time.monotonic() - self._at)
+
+
+class RedisBudget:
+    """Requests to a host, counted over all workers. While Redis is away each process counts for itself."""
+
+    def __init__(self, redis: Redis, database: Database, clock: Clock, patience: float = 5.0) -> None:
+        """`patience`: a pause of up to so many seconds is waited out, a longer one is `RateLimited`."""
+        self._redis = redis
+        self._database = database
+        self._clock = clock
+        self._patience = patience
+        self._alone = LocalBudget(clock, patience)
+
+    @asynccontextmanager
+    async def slot(self, host: str, parallel: int) -> AsyncIterator[None]:
+        member = uuid4().hex
+        try:
+            shared = await self._take(host, parallel, member)
+        except (RedisError, OSError) as e:
+            log.warning("budget.alone", host=host, error=str(e))
+            shared = False
+        if not shared:
+            async with self._alone.slot(host, max(1, parallel // 2)):
+                yield
+            return
+        good = False
+        try:
+            yield
+            good = True
+        finally:
+            await asyncio.shield(self._free(host, parallel, member, good=good))
+
+    async def pause(self, host: str, until: datetime, reason: str) -> None:
+        await self._alone.pause(host, until, reason)
+        wait = until - self._clock()
+        if wait >= KEPT_FROM:
+            async with self._database.write() as connection:
+                await pauses.keep(connection, host, until, reason)
+        try:
+            await self._pause(host, wait, slower=True)
+        except (RedisError, OSError) as e:
+            log.warning("budget.alone", host=host, error=str(e))
+
+    async def _take(self, host: str, parallel: int, member: str) -> bool:
+        """Stand in the line for a place. Raises `RateLimited` for a long pause or a long line."""
+        line_ends = time.monotonic() + LINE_SECONDS
+        while True:
+            granted, wait_ms, known = await self._run(_TAKE, host, parallel, member, PLACE_SECONDS, _CAUTIOUS)
+            if not known and (until := await self._kept(host)):
+                await self._pause(host, until - self._clock(), slower=False)
+                if granted:
+                    await self._free(host, parallel, member, good=False)
+                continue
+            if granted:
+                return True
+            now = self._clock()
+            if wait_ms:
+                await wait_or_raise(host, now + timedelta(milliseconds=wait_ms), now, self._patience)
+            elif time.monotonic() > line_ends:
+                raise RateLimited(f"{host} is busy with other syncs.", now + timedelta(seconds=1))
+            else:
+                await asyncio.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - so that waiters do not march in step
+
+    async def _kept(self, host: str) -> datetime | None:
+        async with self._database.read() as connection:
+            return await pauses.of(connection, host)
+
+    async def _free(self, host: str, parallel: int, member: str, *, good: bool) -> None:
+        try:
+            await self._run(_FREE, host, parallel, member, int(good))
+        except (RedisError, OSError) as e:
+            log.warning("budget.alone", host=host, error=str(e))
+
+    async def _pause(self, host: str, wait: timedelta, *, slower: bool) -> None:
+        await self._run(_PAUSE, host, round(wait.total_seconds() * 1000), int(slower))
+
+    async def _run(self, script: str, host: str, *args: object) -> list[int]:
+        keys = (f"{_PREFIX}{host}", f"{_PREFIX}{host}:places")
+        made = self._redis.eval(script, len(keys), *keys, *map(str, args))
+        return cast(list[int], await cast(Awaitable[object], made))

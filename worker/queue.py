@@ -1,0 +1,81 @@
+"""The doorbell: arq jobs in Redis that say which sync to look at. All they hold can be rebuilt."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import structlog
+from arq.connections import ArqRedis
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.connection import UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import BusyLoadingError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from store.syncs import Lane, Ring
+
+log = structlog.get_logger()
+
+QUEUES: dict[Lane, str] = {"bulk": "tidegate:queue:bulk", "records": "tidegate:queue:records"}
+RUN_SYNC = "run_sync"
+RUN_CHECK = "run_check"
+#: Longer than any outage worth mentioning: a job that expires is rung again by the reaper anyway.
+_JOB_KEPT_MS = 7 * 24 * 3600 * 1000
+
+pack = msgspec.msgpack.Encoder().encode
+unpack: Any = msgspec.msgpack.Decoder().decode
+
+
+def connect(url: str, connections: int = 64) -> ArqRedis:
+    """A client of Redis that outlives restarts of it. `url` is redis://, rediss:// or unix://.
+
+    The library retries what it calls connection errors; a refused connection reaches us as `OSError`, so
+    that is named too. Every command has a time limit, as a link may die without a word.
+    """
+    options: dict[str, Any] = {
+        "max_connections": connections,
+        "timeout": 10,
+        "retry": Retry(ExponentialBackoff(cap=1.0, base=0.05), 3),
+        "retry_on_error": [RedisConnectionError, RedisTimeoutError, BusyLoadingError, OSError],
+        "socket_timeout": 5,
+        "health_check_interval": 15,
+    }
+    if url.startswith("unix://"):
+        options["connection_class"] = UnixDomainSocketConnection
+        pool = BlockingConnectionPool(path=url.removeprefix("unix://"), **options)
+    else:
+        options |= {"socket_connect_timeout": 2, "socket_keepalive": True}
+        pool = BlockingConnectionPool.from_url(url, **options)
+    return ArqRedis(pool, job_serializer=pack, job_deserializer=unpack, expires_extra_ms=_JOB_KEPT_MS)
+
+
+class Queue:
+    """Rings the workers. A ring that fails is only logged: the reaper rings again from the database."""
+
+    def __init__(self, redis: ArqRedis) -> None:
+        self._redis = redis
+
+    async def ring(self, rings: Sequence[Ring]) -> None:
+        """Wake a worker for each; the id makes ringing twice one job, and a takeover another."""
+        try:
+            for ring in rings:
+                await self._redis.enqueue_job(
+                    RUN_SYNC,
+                    ring.sync_id,
+                    _job_id=f"{ring.sync_id}:{ring.fence}",
+                    _queue_name=QUEUES[ring.lane],
+                )
+        except (RedisError, OSError) as e:
+            log.warning("queue.ring_failed", rings=len(rings), error=str(e))
+
+    async def ring_check(self, connection_id: int) -> None:
+        """Have a worker check a paused connection."""
+        try:
+            queue = QUEUES["records"]
+            await self._redis.enqueue_job(
+                RUN_CHECK, connection_id, _job_id=f"check:{connection_id}", _queue_name=queue
+            )
+        except (RedisError, OSError) as e:
+            log.warning("queue.ring_failed", check=connection_id, error=str(e))

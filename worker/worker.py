@@ -1,0 +1,146 @@
+"""The worker process: takes jobs of both lanes off Redis, and ends cleanly at page boundaries.
+
+arq carries the jobs; nothing else of it is relied on. Its retries, results and in-progress keys are closed
+off: what is to run, and who runs it, is said by the database.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import structlog
+from arq.connections import ArqRedis
+from arq.typing import WorkerCoroutine
+from arq.worker import Worker as ArqWorker
+from arq.worker import func
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from store.database import clock
+from store.syncs import Lane
+from worker.budget import Clock
+from worker.check import run_check
+from worker.lease import keep_leases
+from worker.queue import QUEUES, RUN_CHECK, RUN_SYNC, Queue, pack, unpack
+from worker.sync import Deps, run_slice
+
+log = structlog.get_logger()
+
+#: Jobs at once per process. They wait for remotes most of the time.
+JOBS: Mapping[Lane, int] = {"bulk": 40, "records": 20}
+POLL_SECONDS: Mapping[Lane, float] = {"bulk": 0.1, "records": 0.05}
+#: More than all jobs of all workers, or the running ones would hide the waiting ones.
+QUEUE_READ_LIMIT = 5000
+#: arq's own hold on a job: only ever waited for by a job that died before its claim.
+ARQ_HOLD_SECONDS = 10
+#: A slice that hangs for so long is cut off; its sync goes on elsewhere.
+JOB_TIMEOUT_SECONDS = 600
+#: From SIGTERM to the end: first pages may finish, then requests are broken off.
+PAGE_GRACE_SECONDS = 8.0
+CANCEL_GRACE_SECONDS = 5.0
+_RECONNECT_MOST = 5.0
+
+
+class Worker:
+    """Works until `stop` is set, then hands over what it holds. Redis may come and go meanwhile."""
+
+    def __init__(self, deps: Deps, redis: ArqRedis, time: Clock) -> None:
+        self._deps = deps
+        self._redis = redis
+        self._queue = Queue(redis)
+        self._time = time
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Returns within 15 s of `stop`; a page that takes longer is broken off and goes on elsewhere."""
+        beat = asyncio.create_task(keep_leases(self._deps.database, self._deps.owner, self._time))
+        lanes = [asyncio.create_task(self._supervise(lane)) for lane in QUEUES]
+        try:
+            await stop.wait()
+        finally:
+            await _cancelled(lanes)
+            await self._drain()
+            await _cancelled([beat])
+
+    async def _supervise(self, lane: Lane) -> None:
+        """Keep an arq worker going: it ends with any error of Redis."""
+        wait = 0.1
+        while True:
+            worker = self._arq(lane)
+            started = self._time()
+            try:
+                await worker.async_run()
+            except (RedisError, OSError) as e:
+                wait = (
+                    0.1 if (self._time() - started).total_seconds() > 10 else min(wait * 2, _RECONNECT_MOST)
+                )
+                log.warning("worker.redis_lost", lane=lane, error=str(e), again_in=wait)
+            await asyncio.sleep(wait)
+
+    def _arq(self, lane: Lane) -> ArqWorker:
+        worker = ArqWorker(
+            functions=[
+                func(self._tracked(self._run_sync), name=RUN_SYNC),
+                func(self._tracked(self._run_check), name=RUN_CHECK),
+            ],
+            queue_name=QUEUES[lane],
+            redis_pool=self._redis,
+            handle_signals=False,
+            max_jobs=JOBS[lane],
+            job_timeout=JOB_TIMEOUT_SECONDS,
+            keep_result=0,
+            poll_delay=POLL_SECONDS[lane],
+            queue_read_limit=QUEUE_READ_LIMIT,
+            max_tries=1_000_000,
+            health_check_interval=3600,
+            health_check_key=f"{QUEUES[lane]}:health:{self._deps.owner}",
+            job_serializer=pack,
+            job_deserializer=unpack,
+            log_results=False,
+        )
+        worker.in_progress_timeout_s = ARQ_HOLD_SECONDS
+        return worker
+
+    def _tracked(self, job: Callable[[int], Awaitable[None]]) -> WorkerCoroutine:
+        """A job as arq calls it, known to `_drain`. The one place that catches everything."""
+
+        async def run(ctx: dict[Any, Any], *args: Any, **kwargs: Any) -> None:  # noqa: ARG001 - arq's interface
+            about = int(args[0])
+            task = asyncio.current_task()
+            assert task is not None
+            self._running.add(task)
+            try:
+                await job(about)
+            except (SQLAlchemyError, OSError) as e:
+                log.warning("worker.database_failed", about=about, error=str(e))
+            except Exception:
+                # A defect: the lease runs out, another try is made, and the third suspends the connection.
+                log.exception("worker.job_failed", about=about)
+            finally:
+                self._running.discard(task)
+
+        return run
+
+    async def _run_sync(self, sync_id: int) -> None:
+        await self._queue.ring(await run_slice(self._deps, sync_id))
+
+    async def _run_check(self, connection_id: int) -> None:
+        async with self._deps.database.read() as connection:
+            now = await clock(connection)
+        await run_check(self._deps, connection_id, now)
+
+    async def _drain(self) -> None:
+        """Let pages finish, then break off what still waits for its remote."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=PAGE_GRACE_SECONDS)
+        left = list(self._running)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=CANCEL_GRACE_SECONDS)
+
+
+async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
