@@ -1,6 +1,5 @@
 """What Azure DevOps means by its refusals, sign-in pages included."""
 
-from datetime import UTC, datetime
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -47,7 +46,7 @@ def judge(reply: Reply) -> AdapterError | None:
     said = _said(reply)
     text = _sentence(said.message) or f"{reply.summary}."
     if reply.status == 429 or "TF400733" in said.message:
-        return RateLimited(text, _come_back(reply))
+        return RateLimited(text, retry_after(reply, reply.sent_at))
     if reply.status >= 500:
         return Unavailable(text, retry_after(reply, reply.sent_at))
     match reply.status:
@@ -120,14 +119,3 @@ def _said(reply: Reply) -> _Said:
 
 def _sentence(message: str) -> str:
     return " ".join(message.split())[:_LONGEST]
-
-
-def _come_back(reply: Reply) -> datetime | None:
-    """`Retry-After`, else `X-RateLimit-Reset`, which counts seconds since 1970 here."""
-    if told := retry_after(reply, reply.sent_at):
-        return told
-    try:
-        reset = datetime.fromtimestamp(float(reply.headers.get("X-RateLimit-Reset", "")), UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
-    return reset if reset > reply.sent_at else None

@@ -9,7 +9,7 @@ import msgspec
 
 from adapters.azure.errors import judge
 from adapters.azure.urls import segment
-from adapters.base import AuthFailed, NotFound, QueryRejected, Target, Unreadable
+from adapters.base import AuthFailed, NotFound, QueryRejected, Target
 from adapters.http import Http
 from adapters.reply import Reply, decode
 
@@ -115,18 +115,20 @@ class Site:
         whole = f"/{segment(tail)}"
         try:
             reply = await self._get(whole + PROJECTS_PATH, PROJECTS_PARAMS)
-            decode(reply, Envelope)
-            self._opening = reply
-            return Place(root=whole)
-        except (NotFound, QueryRejected, Unreadable) as as_collection:
+            place, refused = Place(root=whole), f"{reply.summary}, and not with JSON."
+        except (NotFound, QueryRejected) as e:
+            reply, refused = None, e.message
+        if reply is None or not reply.is_json:
+            place = Place(project=tail)
             try:
-                self._opening = await self._get(f"{PROJECTS_PATH}/{segment(tail)}")
-            except (NotFound, QueryRejected, Unreadable):
+                reply = await self._get(f"{PROJECTS_PATH}/{segment(tail)}")
+            except (NotFound, QueryRejected):
                 raise NotFound(
                     f"{tail} is neither an organisation or collection of {self.host} nor a project there: "
-                    f"{as_collection.message}"
+                    f"{refused}"
                 ) from None
-            return Place(project=tail)
+        self._opening = reply
+        return place
 
     def take_opening(self) -> Reply | None:
         """The answer that the probe got, for whoever needs the same request first."""

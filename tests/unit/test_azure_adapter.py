@@ -1,56 +1,17 @@
 """The Azure DevOps adapter against a simulated organisation: reading all, going on, and what changes."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from random import Random
-from typing import ClassVar
 
 import msgspec
 import pytest
 
-from adapters.auth import Auth
 from adapters.azure import Azure
-from adapters.base import Page, Record
 from tests.support import http_client, read_all, records_of
+from tests.unit.azure_reading import TOKEN, SmallQueries, adapter_of, column, keys, sync
 from tidegate.demo.remotes.azure import AzureDevOps
 from tidegate.demo.remotes.base import Clock
-
-TOKEN = Azure.auth("pat", None, lambda: "azure-token")
-
-
-class SmallQueries(Azure):
-    """Asks for few ids at once, so that a walk needs many queries."""
-
-    query_size: ClassVar[int] = 150
-
-
-@asynccontextmanager
-async def adapter_of(
-    remote: AzureDevOps,
-    project: str = "",
-    auth: Auth = TOKEN,
-    kind: type[Azure] = Azure,
-    params: Mapping[str, object] | None = None,
-) -> AsyncIterator[Azure]:
-    """A new adapter as a worker would make it, for the organisation or one project in it."""
-    target = kind.parse(f"{remote.base}/{project}" if project else remote.base, params or {})
-    async with http_client(target.base, auth, limits=kind.limits, clock=remote.clock.now) as http:
-        yield kind(target, http)
-
-
-async def sync(
-    remote: AzureDevOps,
-    cursor: str | None = None,
-    project: str = "",
-    feed: str = "work_items",
-    kind: type[Azure] = Azure,
-    params: Mapping[str, object] | None = None,
-) -> tuple[list[Page], str | None]:
-    """One whole read of one feed by a fresh adapter."""
-    async with adapter_of(remote, project, kind=kind, params=params) as adapter:
-        [partition] = await adapter.plan(feed)
-        return await read_all(adapter, feed, partition, cursor)
 
 
 @pytest.fixture
@@ -58,16 +19,6 @@ async def remote() -> AsyncIterator[AzureDevOps]:
     async with AzureDevOps() as running:
         running.model.create_project("newtwitterclone")
         yield running
-
-
-def keys(found: list[Page]) -> list[str]:
-    return [record.key for record in records_of(found)]
-
-
-def column(record: Record, name: str) -> object:
-    streams = {stream.name: stream for feed in Azure.feeds for stream in feed.streams}
-    names = [c.name for c in streams[record.stream].columns]
-    return record.columns[names.index(name)]
 
 
 # --- reading all

@@ -146,21 +146,20 @@ class Organisation:
         item = Item(self._next_id, home.id, 0, first | fields, [], [])
         self._next_id += 1
         self.items[item.id] = item
-        self._revise(item, {})
+        self._revise(item, {}, now)
         return item
 
     def update(self, item_id: int, changes: Mapping[str, object]) -> Item:
         """Set fields by reference name; None empties one, and an empty field is left out of answers."""
-        item = self._there(item_id)
+        item, now = self._there(item_id), time_text(self.now())
         if changes.get("System.State", item.fields["System.State"]) != item.fields["System.State"]:
-            now = time_text(self.now())
             closed = now if changes["System.State"] == "Closed" else None
             changes = {
                 "Microsoft.VSTS.Common.StateChangeDate": now,
                 "Microsoft.VSTS.Common.ClosedDate": closed,
                 **changes,
             }
-        self._revise(item, changes)
+        self._revise(item, changes, now)
         return item
 
     def link(self, parent_id: int, child_id: int) -> None:
@@ -238,10 +237,10 @@ class Organisation:
     def item_url(self, item: Item) -> str:
         return f"https://dev.azure.com/{self.name}/{item.project}/_apis/wit/workItems/{item.id}"
 
-    def _revise(self, item: Item, changes: Mapping[str, object]) -> None:
+    def _revise(self, item: Item, changes: Mapping[str, object], now: str = "") -> None:
         item.rev += 1
         changed = {
-            "System.ChangedDate": time_text(self.now()),
+            "System.ChangedDate": now or time_text(self.now()),
             "System.ChangedBy": self.me.reference(self.name),
         }
         fields = {**item.fields, **changed, **changes}
