@@ -1,7 +1,7 @@
 """The adapter of Jenkins: what it reads, and the four things that an adapter answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -39,14 +39,16 @@ class Jenkins:
     overlap: ClassVar[timedelta] = timedelta(0)
     batch: ClassVar[int] = 50
 
-    parse = staticmethod(parse)
-
     def __init__(self, target: Target, http: Http) -> None:
         self._target = target
         self._controller = Controller(http)
         self._since = int(target.options.get("since", "0"))
         self._listing: Listing | None = None
         self._listed = asyncio.Lock()
+
+    @staticmethod
+    def parse(url: str, params: Mapping[str, object]) -> Target:
+        return parse(url, params)
 
     @staticmethod
     def auth(kind: str, username: str | None, reveal: Callable[[], str]) -> Auth:
@@ -90,10 +92,8 @@ class Jenkins:
         jobs = [Partition(i.full_name, _text(i.mark)) for i in listing.items.values() if i.mark]
         return sorted([*jobs, *map(Partition, listing.refused)], key=lambda partition: partition.name)
 
-    async def read(self, feed: str, partition: Partition, cursor: str | None) -> AsyncIterator[Page]:
-        pages = self._read_jobs(cursor) if feed == "jobs" else self._read_builds(partition, cursor)
-        async for page in pages:
-            yield page
+    def read(self, feed: str, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]:
+        return self._read_jobs(cursor) if feed == "jobs" else self._read_builds(partition, cursor)
 
     async def fetch(self, stream: str, keys: Sequence[str]) -> Fetched:
         listed = (await self._list()).items.keys() if "view" in self._target.options else None
@@ -106,7 +106,7 @@ class Jenkins:
                 self._listing = await list_items(self._controller, self._target)
             return self._listing
 
-    async def _read_jobs(self, cursor: str | None) -> AsyncIterator[Page]:
+    async def _read_jobs(self, cursor: str | None) -> AsyncGenerator[Page, None]:
         listing = await self._list()
         after = _after(cursor)
         names = sorted(name for name in listing.items if name > after)
@@ -125,7 +125,7 @@ class Jenkins:
         for refusal in listing.refused.values():
             raise refusal
 
-    async def _read_builds(self, partition: Partition, cursor: str | None) -> AsyncIterator[Page]:
+    async def _read_builds(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]:
         job = partition.name
         mark = await self._mark(partition)
         position = on(load(cursor), mark)
