@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from typing import ClassVar
 
@@ -82,13 +82,15 @@ class Jira:
     #: As many as `reconcileIssues` takes.
     batch: ClassVar[int] = 50
 
-    parse = staticmethod(parse)
-
     def __init__(self, target: Target, http: Http) -> None:
         self._options = target.options
         self._http = http
         self._site = Site(http)
         self._known: _Known | None = None
+
+    @staticmethod
+    def parse(url: str, params: Mapping[str, object]) -> Target:
+        return parse(url, params)
 
     @staticmethod
     def auth(kind: str, username: str | None, reveal: Callable[[], str]) -> Auth:
@@ -111,7 +113,7 @@ class Jira:
             )
         return Check(
             (me.display_name or me.email_address or me.account_id) if me else None,
-            f"Jira Cloud {info.version or ''}".strip(),
+            f"Jira Cloud {info.version}",
             {ISSUES.name: await self._readable(me)},
         )
 
@@ -142,7 +144,7 @@ class Jira:
             self._known = await self._learn(await self._identity())
         return self._known
 
-    async def read(self, feed: str, partition: Partition, cursor: str | None) -> AsyncIterator[Page]:
+    async def read(self, feed: str, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]:
         """The next page is asked for before this one is decoded: a chain of tokens is bound by latency."""
         known = await self._learned()
         at = resumed(cursor, known.query)

@@ -120,6 +120,8 @@ class _Names(Struct):
     key: str | None = None
 
 
+_NO_STATUS = _Status()
+_NO_USER = _User()
 _ISSUE = msgspec.json.Decoder(_Issue)
 _LOOSE = msgspec.json.Decoder(_Loose)
 _NAMES = msgspec.json.Decoder(_Names)
@@ -212,17 +214,17 @@ def _is_id(text: str) -> bool:
 def _columns(issue: _Issue) -> tuple[Value, ...]:
     """The values of the columns of `ISSUES`, in their order."""
     f = issue.fields
-    status, assignee, reporter = f.status or _Status(), f.assignee or _User(), f.reporter or _User()
+    status, assignee, reporter = f.status or _NO_STATUS, f.assignee or _NO_USER, f.reporter or _NO_USER
     return (
         issue.key,
         f.summary,
-        (f.project or _Keyed()).key,
-        (f.issuetype or _Named()).name,
+        f.project.key if f.project else None,
+        f.issuetype.name if f.issuetype else None,
         status.name,
-        (status.status_category or _Category()).key,
+        status.status_category.key if status.status_category else None,
         _utc(f.statuscategorychangedate),
-        (f.priority or _Named()).name,
-        (f.resolution or _Named()).name,
+        f.priority.name if f.priority else None,
+        f.resolution.name if f.resolution else None,
         assignee.display_name,
         assignee.account_id or assignee.key,
         reporter.display_name,
@@ -230,17 +232,17 @@ def _columns(issue: _Issue) -> tuple[Value, ...]:
         _utc(f.created),
         _utc(f.resolutiondate),
         f.duedate,
-        (f.parent or _Keyed()).key,
+        f.parent.key if f.parent else None,
         ",".join(f.labels) if f.labels else None,
-        _names(f.components),
-        _names(f.fix_versions),
+        _names(f.components) if f.components else None,
+        _names(f.fix_versions) if f.fix_versions else None,
         f.timespent,
         f.timeoriginalestimate,
     )
 
 
-def _names(of: list[_Named] | None) -> str | None:
-    return ",".join(named.name for named in of or () if named.name) or None
+def _names(of: list[_Named]) -> str | None:
+    return ",".join(named.name for named in of if named.name) or None
 
 
 def _utc(moment: datetime | None) -> datetime | None:

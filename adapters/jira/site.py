@@ -29,8 +29,10 @@ class Myself(Struct, rename="camel"):
 
 
 class ServerInfo(Struct, rename="camel"):
-    deployment_type: str
-    version: str | None = None
+    """What runs there. Cloud always says `Cloud`; documented examples leave the type out."""
+
+    version: str
+    deployment_type: str = "Cloud"
 
 
 class Found(Struct, rename="camel"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, tzinfo
+from zlib import crc32
 
 import msgspec
 from msgspec import Raw
@@ -103,10 +104,10 @@ class Renderer:
     def _kinds(self, issue: Issue) -> dict[str, object]:
         return {
             "project": self._part("project", issue.project, self._project),
-            "issuetype": self._part("issuetype", issue.type, self._kind("issuetype", "10001", subtask=False)),
-            "priority": self._part("priority", issue.priority, self._kind("priority", "3")),
+            "issuetype": self._part("issuetype", issue.type, self._kind("issuetype", subtask=False)),
+            "priority": self._part("priority", issue.priority, self._kind("priority")),
             "status": self._status(issue),
-            "resolution": self._part("resolution", issue.resolution, self._kind("resolution", "10000"))
+            "resolution": self._part("resolution", issue.resolution, self._kind("resolution"))
             if issue.resolution
             else None,
         }
@@ -169,8 +170,8 @@ class Renderer:
         }
 
     def stamp(self, moment: datetime) -> str:
-        local = moment.astimezone(self._zone)
-        return f"{local:%Y-%m-%dT%H:%M:%S}.{local.microsecond // 1000:03d}{local:%z}"
+        text = moment.astimezone(self._zone).isoformat(timespec="milliseconds")
+        return text[:-3] + text[-2:]
 
     def person(self, person: Person) -> dict[str, object]:
         """As in issues; `/myself` has more."""
@@ -210,17 +211,21 @@ class Renderer:
             "colorName": colour,
             "name": name,
         }
-        kind = self._kind("status", "10002", description="", statusCategory=shown)
+        kind = self._kind("status", description="", statusCategory=shown)
         return self._part("status", issue.status, kind)
 
-    def _kind(self, kind: str, number: str, **more: object) -> Callable[[str], object]:
-        return lambda name: {
-            "self": self._self(kind, number),
-            "iconUrl": f"{self._site}/images/icons/{kind}.svg",
-            "name": name,
-            "id": number,
-            **more,
-        }
+    def _kind(self, kind: str, **more: object) -> Callable[[str], object]:
+        def make(name: str) -> object:
+            number = str(10_000 + crc32(name.encode()) % 1000)
+            return {
+                "self": self._self(kind, number),
+                "iconUrl": f"{self._site}/images/icons/{kind}.svg",
+                "name": name,
+                "id": number,
+                **more,
+            }
+
+        return make
 
     def _project(self, key: str) -> object:
         picture = f"{self._site}/rest/api/3/universal_avatar/view/type/project/avatar/10403"

@@ -1,0 +1,215 @@
+"""Answers recorded from real Jira sites, served by a real server and read by the adapter."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from email.parser import Parser
+
+import msgspec
+import pytest
+from aiohttp import web
+from msgspec import Raw
+
+from adapters.base import AdapterError, AuthFailed, NotFound, Partition, QueryRejected, RateLimited
+from adapters.jira import Jira
+from adapters.times import from_millis, parse_time, to_millis
+from tests.servers import serving
+from tests.support import http_client, payloads, read_all, records_of
+
+pytestmark = pytest.mark.payloads
+
+SEARCH = "/rest/api/3/search/jql"
+MYSELF = b'{"accountId": "a", "displayName": "Ada", "timeZone": "Europe/Berlin"}'
+
+# Issues in any envelope, or none, with how many there are.
+ISSUES = {
+    "openapi_search_jql.json": 1,
+    "openapi_issue_bulkfetch.json": 3,
+    "cloud_agile_board_issues.json": 2,
+    "cloud_agile_epic_issues.json": 3,
+    "cloud_issues_faros.json": 4,
+    "cloud_v2_issue_changelog_rich.json": 1,
+    "cloud_v2_issue_changelog_sp1.json": 1,
+    "cloud_v2_issue_flagged.json": 1,
+    "cloud_v2_issue_links_subtask.json": 1,
+    # The same shape from Jira Server and Data Center.
+    "dc_v2_issue.json": 1,
+    "server_agile_board_issues_links.json": 4,
+    "server_issues_in_sprint_classic_page.json": 1,
+    "server_v2_issue.json": 1,
+    "server_v2_search_page.json": 11,
+}
+
+
+class _Envelope(msgspec.Struct):
+    issues: list[Raw]
+
+
+class _Plain(msgspec.Struct):
+    id: str
+    key: str
+    fields: dict[str, object]
+
+
+def recorded(name: str) -> bytes:
+    """The bytes of a file; a file that is missing fails the test."""
+    return (payloads() / "jira" / name).read_bytes()
+
+
+def issues_in(body: bytes) -> list[Raw]:
+    """The issues of a page, of a list, or the one issue that the file is."""
+    if body.lstrip().startswith(b"["):
+        return msgspec.json.decode(body, type=list[Raw])
+    try:
+        return msgspec.json.decode(body, type=_Envelope).issues
+    except msgspec.ValidationError:
+        return [Raw(body.strip())]
+
+
+@asynccontextmanager
+async def site(answers: Mapping[str, web.Response], url: str = "/?filter=1") -> AsyncIterator[Jira]:
+    """An adapter towards a server that gives one answer per path, once or more."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        known = answers.get(request.path)
+        if known is None:
+            return web.Response(status=404, text="nothing here")
+        return web.Response(status=known.status, body=known.body, headers=known.headers)
+
+    async with serving(handler) as server:
+        target = Jira.parse(server.url + url, {})
+        auth = Jira.auth("basic", "ada@example.com", lambda: "token")
+        async with http_client(target.base, auth) as http:
+            yield Jira(target, http)
+
+
+def answer(body: bytes, status: int = 200, **headers: str) -> web.Response:
+    return web.Response(status=status, body=body, headers={"Content-Type": "application/json", **headers})
+
+
+def standing(search: bytes, **more: web.Response) -> dict[str, web.Response]:
+    """A site in order: who we are, a filter, and one page of a search."""
+    return {
+        "/rest/api/3/myself": answer(MYSELF),
+        "/rest/api/3/filter/1": answer(b'{"jql": "project = TG"}'),
+        SEARCH: answer(search),
+        **more,
+    }
+
+
+def test_all_files_with_issues_are_used() -> None:
+    """So that a new recording is not forgotten."""
+    found = {
+        path.name
+        for path in (payloads() / "jira" / "fetch").glob("*.json")
+        if any(b'"fields"' in raw and b'"summary"' in raw for raw in map(bytes, issues_in(path.read_bytes())))
+    }
+    # Issues that were cut down to no id, and transitions, which have fields but are no issues.
+    assert found - {"cloud_search_small.json", "server_transitions.json"} <= set(ISSUES)
+
+
+@pytest.mark.parametrize("name", ISSUES)
+async def test_recorded_issues_are_read_without_a_loss(name: str) -> None:
+    sent = issues_in(recorded(f"fetch/{name}"))
+    async with site(standing(msgspec.json.encode({"issues": sent, "isLast": True}))) as jira:
+        pages, _ = await read_all(jira, "issues", Partition("all"))
+    records = records_of(pages)
+    assert [page.rejected for page in pages] == [[]]
+    assert [record.body for record in records] == [bytes(raw) for raw in sent]
+    for record, raw in zip(records, sent, strict=True):
+        plain = msgspec.json.decode(raw, type=_Plain)
+        updated = plain.fields.get("updated")
+        moment = parse_time(updated) if isinstance(updated, str) else None
+        if isinstance(updated, int):
+            moment = from_millis(updated)
+        assert (record.key, record.columns[0], record.updated_at) == (plain.id, plain.key, moment)
+        assert record.version == (str(to_millis(moment)) if moment else None)
+        assert record.columns[1] == plain.fields.get("summary")
+    assert len(records) == ISSUES[name]
+
+
+async def test_issues_without_an_id_are_put_aside_and_named() -> None:
+    async with site(standing(recorded("fetch/cloud_search_small.json"))) as jira:
+        pages, _ = await read_all(jira, "issues", Partition("all"))
+    assert not records_of(pages)
+    assert [one.reason.partition(":")[0] for one in pages[0].rejected] == ["TEST-1", "TEST-2", "TEST-3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "account"), [("openapi_myself.json", "Mia Krystof"), ("myself.json", "Person A")]
+)
+@pytest.mark.parametrize("filter_name", ["openapi_filter.json", "server_filter.json"])
+@pytest.mark.parametrize("info", ["serverinfo.json", "openapi_serverinfo.json"])
+async def test_a_site_of_recorded_answers_is_checked(
+    name: str, account: str, filter_name: str, info: str
+) -> None:
+    answers = standing(b"{}") | {
+        "/rest/api/3/myself": answer(recorded(f"fetch/{name}")),
+        "/rest/api/3/filter/1": answer(recorded(f"fetch/{filter_name}")),
+        "/rest/api/2/serverInfo": answer(recorded(f"fetch/{info}")),
+        "/rest/api/3/search/approximate-count": answer(recorded("fetch/openapi_approximate_count.json")),
+    }
+    async with site(answers) as jira:
+        check = await jira.check()
+    assert (check.account, check.system_version) == (account, "Jira Cloud 1001.0.0-SNAPSHOT")
+    assert (check.streams["issues"].readable, check.streams["issues"].count) == (True, 153)
+
+
+async def test_a_recorded_bulk_answer_tells_who_left_and_who_is_hidden() -> None:
+    bulk = recorded("fetch/openapi_issue_bulkfetch.json")
+    answers = standing(b'{"issues": [], "isLast": true}') | {"/rest/api/3/issue/bulkfetch": answer(bulk)}
+    async with site(answers) as jira:
+        fetched = await jira.fetch("issues", ["10002", "10005", "10009"])
+    assert {one.key: one.reason for one in fetched.missing} == {
+        "10002": "left",
+        "10005": "left",
+        "10009": "hidden",
+    }
+
+
+def http_answer(name: str) -> web.Response:
+    """A file with a status line and headers."""
+    first, _, rest = recorded(f"errors/{name}").decode().partition("\n")
+    headers = {k: v for k, v in Parser().parsestr(rest, headersonly=True).items() if k != "Content-Type"}
+    return answer(b"", int(first.split()[1]), **headers)
+
+
+async def test_the_recorded_headers_of_an_expired_token_fail_the_sync() -> None:
+    seen = json.loads(recorded("errors/cloud_200_expired_token.headers.json"))
+    headers = {name: value for name, value in seen["headers"].items() if name != "content-type"}
+    answers = standing(b"") | {SEARCH: answer(b'{"issues": [], "isLast": true}', seen["status"], **headers)}
+    async with site(answers) as jira:
+        with pytest.raises(AuthFailed):
+            await read_all(jira, "issues", Partition("all"))
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "error", "says"),
+    [
+        ("cloud_400_ran_as_anonymous.json", 400, AuthFailed, "stranger"),
+        ("cloud_410_search_removed.json", 410, QueryRejected, "CHANGE-2046"),
+        ("server_component_invalid_400.json", 400, QueryRejected, "Unrecognized field"),
+        ("server_put_invalid_400.json", 400, QueryRejected, "invalid: Field 'invalid'"),
+        ("server_role_not_found_404.json", 404, NotFound, "Role with given id not found"),
+        ("server_permissionscheme_not_found_404.json", 404, NotFound, "does not exist"),
+        ("cloud_429_html_body.html", 429, RateLimited, "limits"),
+    ],
+)
+async def test_a_recorded_refusal_names_its_consequence(
+    name: str, status: int, error: type[AdapterError], says: str
+) -> None:
+    refusal = answer(recorded(f"errors/{name}"), status)
+    if name.endswith(".html"):
+        refusal.headers["Content-Type"] = "text/html"
+    async with site(standing(b"") | {SEARCH: refusal}) as jira:
+        with pytest.raises(error, match=says):
+            await read_all(jira, "issues", Partition("all"))
+
+
+@pytest.mark.parametrize("name", ["cloud_429_burst.http", "cloud_429_quota.http"])
+async def test_a_recorded_limit_is_waited_for(name: str) -> None:
+    limit = http_answer(name)
+    async with site(standing(b"") | {SEARCH: limit}) as jira:
+        with pytest.raises(RateLimited, match=limit.headers["RateLimit-Reason"]) as raised:
+            await read_all(jira, "issues", Partition("all"))
+    assert raised.value.retry_at is not None
