@@ -145,8 +145,8 @@ def open_session(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
-        # Only what is surely at hand and inflated step by step, whatever else is installed.
-        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip, deflate"},
+        # Not what else happens to be installed: gzip is always at hand and inflated step by step.
+        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip"},
         raise_for_status=False,
         # The policy headers of large sites outgrow the default of 8 KiB.
         max_field_size=64 * 1024,

@@ -79,10 +79,10 @@ async def test_a_compressed_bomb_does_not_fill_the_memory(encoding: str) -> None
     assert peak < 8 * MIB
 
 
-async def test_only_encodings_that_we_inflate_step_by_step_are_asked_for() -> None:
+async def test_only_the_encoding_that_is_always_at_hand_is_asked_for() -> None:
     async with serving(answer()) as ours, client(ours.url) as http:
         await http.get("/x")
-        assert ours.seen[0].headers["Accept-Encoding"] == "gzip, deflate"
+        assert ours.seen[0].headers["Accept-Encoding"] == "gzip"
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
