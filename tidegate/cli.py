@@ -1,0 +1,62 @@
+"""The command line: each command's module is imported when it is called, so that help is quick."""
+
+import importlib
+from typing import NamedTuple
+
+import click
+
+
+class _Listed(NamedTuple):
+    """Where a command is, and what the list of commands says about it."""
+
+    module: str
+    about: str
+
+
+COMMANDS = {
+    "demo": _Listed("demo", "Show Tidegate at work on simulated systems."),
+    "up": _Listed("running", "Run everything: API, scheduler and workers."),
+    "api": _Listed("running", "Run the API alone."),
+    "scheduler": _Listed("running", "Run the scheduler and the relay of events alone."),
+    "worker": _Listed("running", "Run one worker alone."),
+    "migrate": _Listed("running", "Bring the database to the shape of this version."),
+    "health": _Listed("health", "Say whether everything runs, for people and for health checks."),
+    "connections": _Listed("connections", "List, show, add and change what is kept in step."),
+    "credentials": _Listed("credentials", "List, add and remove how to authenticate."),
+    "sync": _Listed("sync", "Sync now: a connection, or any URL into a file."),
+    "events": _Listed("events", "Print what happens, as CloudEvents."),
+}
+
+
+class _Lazy(click.Group):
+    """A group that knows its commands by name and imports the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        listed = COMMANDS.get(cmd_name)
+        if listed is None:
+            return None
+        module = importlib.import_module(f"tidegate.commands.{listed.module}")
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, listed.about) for name, listed in COMMANDS.items()])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tidegate", prog_name="tidegate")
+def main() -> None:
+    """Keeps your own database in step with Jira filters, Jenkins jobs and Azure DevOps organisations.
+
+    Settings are environment variables (TIDEGATE_DATA_DIR, TIDEGATE_DATABASE_URL, ...) or the same names
+    without the prefix, in lower case, in tidegate.toml. Without any, everything is kept in
+    ~/.local/share/tidegate.
+
+    \b
+    Exit codes: 0 all well, 1 it failed, 2 wrong use or settings, 3 partial.
+    """

@@ -1,0 +1,71 @@
+"""`up`, `api`, `scheduler`, `worker` and `migrate`: the commands that run a role until it is told to stop."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from importlib import import_module
+
+import click
+
+from config.logs import Redactor
+from config.settings import Settings
+from tidegate.commands.session import on_ground, run
+from tidegate.compose import Ground, Parts, open_all
+from tidegate.roles import run_scheduler, run_worker, stop_on_signals, stop_with_stdin
+
+Role = Callable[[Parts, asyncio.Event], Awaitable[None]]
+_NETWORKS = "Private networks are refused unless TIDEGATE_ALLOW_NETWORKS lists them."
+
+
+@click.command(epilog=_NETWORKS)
+def up() -> None:
+    """Run everything: API, scheduler, relay of events, and TIDEGATE_WORKERS worker processes.
+
+    Without further settings it keeps a SQLite database and a Redis of its own in TIDEGATE_DATA_DIR. The
+    first start makes an API key for the administrator and prints it, once. Stop it with Ctrl-C or SIGTERM:
+    pages in flight are committed, and everything has ended within 20 seconds.
+    """
+    # The API is a large import that no other role is to carry.
+    run(import_module("tidegate.up").up)
+
+
+@click.command()
+def api() -> None:
+    """Run the API alone, on TIDEGATE_HOST and TIDEGATE_PORT. Any number may share a database."""
+
+    async def role(parts: Parts, stop: asyncio.Event) -> None:
+        await import_module("tidegate.serving").run_api(parts, stop)
+
+    run(_as(role))
+
+
+@click.command()
+def scheduler() -> None:
+    """Run the scheduler and the relay of events alone. Any number may run side by side."""
+    run(_as(run_scheduler))
+
+
+@click.command(epilog=_NETWORKS)
+@click.option("--until-stdin-closes", is_flag=True, hidden=True)
+def worker(until_stdin_closes: bool) -> None:
+    """Run one worker alone: it takes syncs off the queue and reads the remotes."""
+    run(_as(run_worker, starved=until_stdin_closes))
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database to the shape of this version. Every start does so by itself, too."""
+
+    async def done(_: Ground) -> None:
+        click.echo("The database is up to date.")
+
+    on_ground(done)
+
+
+def _as(role: Role, *, starved: bool = False) -> Callable[[Settings, Redactor], Awaitable[None]]:
+    async def main(settings: Settings, redactor: Redactor) -> None:
+        with stop_on_signals() as stop, stop_with_stdin(stop) if starved else nullcontext():
+            async with open_all(settings, redactor) as parts:
+                await role(parts, stop)
+
+    return main

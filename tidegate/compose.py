@@ -1,0 +1,163 @@
+"""From settings to running parts: opened in order, and closed in the reverse of it."""
+
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from random import Random
+from uuid import uuid4
+
+import msgspec
+from arq.connections import ArqRedis
+from sqlalchemy.exc import DBAPIError
+
+from adapters.base import Adapter
+from adapters.guard import AddressGuard
+from adapters.http import Session, open_session
+from config import logs
+from config.logs import Redactor
+from config.settings import Settings, SettingsError, open_data_dir, vault_keys
+from config.vault import Vault
+from store import instance
+from store.database import Database
+from store.migrate import migrate
+from store.streams import StreamTables
+from tidegate.redis_server import RedisServer
+from tidegate.registry import adapters
+from worker.budget import Clock, RedisBudget
+from worker.queue import Queue, connect
+from worker.remote import Remotes
+from worker.sync import Deps
+
+
+class Ground(msgspec.Struct, frozen=True):
+    """What every command stands on: the database in its present shape, and the vault of its secrets."""
+
+    settings: Settings
+    redactor: Redactor
+    adapters: Mapping[str, type[Adapter]]
+    database: Database
+    tables: StreamTables
+    vault: Vault
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """What a role is made of. `owner` names this process; `clock` is the database's time."""
+
+    ground: Ground
+    owner: str
+    redis_url: str
+    redis: ArqRedis
+    queue: Queue
+    guard: AddressGuard
+    session: Session
+    clock: Clock
+    remotes: Remotes
+
+    @property
+    def settings(self) -> Settings:
+        return self.ground.settings
+
+    @property
+    def database(self) -> Database:
+        return self.ground.database
+
+    def deps(self, stopping: Callable[[], bool]) -> Deps:
+        """What the worker's slices may touch."""
+        # Only spreads retries; nothing secret depends on it.
+        return Deps(self.database, self.ground.tables, self.remotes, self.owner, stopping, Random())  # noqa: S311
+
+
+def start_logs(settings: Settings) -> Redactor:
+    """Logs to stderr, as JSON unless that is a terminal; whatever is secret in the settings is masked."""
+    redactor = Redactor()
+    for text in settings.secret_texts():
+        redactor.register(text)
+    logs.configure(settings.log_level, sys.stderr, not sys.stderr.isatty(), redactor)
+    return redactor
+
+
+@asynccontextmanager
+async def open_ground(settings: Settings, redactor: Redactor) -> AsyncIterator[Ground]:
+    """The database, migrated. Raises `SettingsError` for one that cannot be used as it is set up."""
+    _check_folder(settings)
+    vault = _vault(settings, redactor)
+    known = adapters()
+    tables = StreamTables(known.values())
+    database = Database(settings.async_database_url.reveal(), settings.database_schema)
+    try:
+        await _prepare(settings, database, tables, vault)
+        yield Ground(settings, redactor, known, database, tables, vault)
+    finally:
+        await database.close()
+
+
+async def _prepare(settings: Settings, database: Database, tables: StreamTables, vault: Vault) -> None:
+    try:
+        await migrate(database, tables)
+        async with database.write() as connection:
+            fingerprint = await instance.settle(connection, instance.VAULT, vault.fingerprint)
+    except (DBAPIError, OSError) as e:
+        reason = str(e.orig) if isinstance(e, DBAPIError) else e.strerror or str(e)
+        where = "TIDEGATE_DATABASE_URL" if settings.database_url else str(settings.data_dir / "tidegate.db")
+        raise SettingsError(f"The database cannot be used ({where}): {reason}") from None
+    if not vault.knows(fingerprint):
+        origin = "TIDEGATE_SECRET_KEY" if settings.secret_key else str(settings.data_dir / "secret.key")
+        raise SettingsError(
+            f"{origin}: this is not the key that the secrets in this database were sealed with. "
+            "Give the right key; nothing was changed."
+        )
+
+
+def _check_folder(settings: Settings) -> None:
+    folder = open_data_dir(settings)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingsError(f"TIDEGATE_DATA_DIR: {folder} is not writable for this user")
+
+
+def _vault(settings: Settings, redactor: Redactor) -> Vault:
+    keys = vault_keys(settings)
+    for key in keys:
+        redactor.register(key.reveal())
+    return Vault(keys, redactor.register)
+
+
+@asynccontextmanager
+async def open_redis(settings: Settings) -> AsyncIterator[str]:
+    """The URL of Redis: the one that is set, else of the embedded one, which runs meanwhile."""
+    if settings.redis_url is not None:
+        yield settings.redis_url.reveal()
+        return
+    async with RedisServer(open_data_dir(settings)) as server:
+        yield server.url
+
+
+@asynccontextmanager
+async def open_parts(ground: Ground, redis_url: str) -> AsyncIterator[Parts]:
+    """Everything that the roles are made of, on a Redis."""
+    settings = ground.settings
+    proxy = settings.proxy.reveal() if settings.proxy else None
+    guard = AddressGuard(settings.allow_networks)
+    ca_file = str(settings.ca_file) if settings.ca_file else None
+    redis = connect(redis_url)
+    try:
+        async with open_session(guard, ca_file, proxied=proxy is not None) as session:
+            clock = Clock(await ground.database.time())
+            budget = RedisBudget(redis, ground.database, clock)
+            remotes = Remotes(ground.adapters, session, budget, ground.vault, proxy)
+            owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+            yield Parts(ground, owner, redis_url, redis, Queue(redis), guard, session, clock, remotes)
+    finally:
+        await redis.aclose()
+
+
+@asynccontextmanager
+async def open_all(settings: Settings, redactor: Redactor) -> AsyncIterator[Parts]:
+    """Database, Redis and all that stands on them."""
+    async with (
+        open_ground(settings, redactor) as ground,
+        open_redis(settings) as redis_url,
+        open_parts(ground, redis_url) as parts,
+    ):
+        yield parts

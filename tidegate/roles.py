@@ -1,0 +1,83 @@
+"""The roles that a process can have: each runs until it is told to stop."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from events.relay import Relay
+from scheduler.scheduler import Scheduler
+from tidegate.compose import Parts
+from tidegate.presence import present
+from worker.worker import Worker
+
+log = structlog.get_logger()
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[asyncio.Event]:
+    """An event that SIGTERM and SIGINT set; whoever waits for it ends in order."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def stop_with_stdin(stop: asyncio.Event) -> Iterator[None]:
+    """Stop when the standard input closes, as it does when the process that started this one is gone."""
+    loop = asyncio.get_running_loop()
+
+    def closed() -> None:
+        loop.remove_reader(sys.stdin)
+        stop.set()
+
+    loop.add_reader(sys.stdin, closed)
+    try:
+        yield
+    finally:
+        loop.remove_reader(sys.stdin)
+
+
+async def run_worker(parts: Parts, stop: asyncio.Event) -> None:
+    """Take syncs off the queue until `stop`, then hand over what is left within 15 s."""
+    async with present(parts.database, parts.owner, ["worker"], parts.clock):
+        log.info("worker.ready", owner=parts.owner)
+        await Worker(parts.deps(stop.is_set), parts.redis, parts.clock).run(stop)
+    log.info("worker.stopped")
+
+
+async def run_scheduler(parts: Parts, stop: asyncio.Event) -> None:
+    """Open what falls due and publish what happened, until `stop`."""
+    async with present(parts.database, parts.owner, ["scheduler", "relay"], parts.clock):
+        await schedule_and_relay(parts, stop, stop)
+
+
+async def schedule_and_relay(parts: Parts, stop: asyncio.Event, last: asyncio.Event) -> None:
+    """The ticks until `stop`, the relay until `last`, so that it tells of what ended in between."""
+    scheduler = Scheduler(parts.database, parts.queue)
+    relay = asyncio.create_task(Relay(parts.database, parts.redis, parts.owner).run(last))
+    scheduler.start()
+    log.info("scheduler.ready")
+    try:
+        stopped = asyncio.create_task(stop.wait())
+        # The relay ends before its time only by a defect, which must not go unnoticed.
+        await asyncio.wait([stopped, relay], return_when=asyncio.FIRST_COMPLETED)
+        scheduler.stop()
+        stopped.cancel()
+        await relay
+    except SQLAlchemyError as e:
+        # Its lease could not be given back and runs out by itself.
+        log.warning("relay.not_ended", error=str(e))
+    finally:
+        relay.cancel()
+    log.info("scheduler.stopped")

@@ -1,0 +1,89 @@
+"""The API over HTTP: bound first, so that a port that is taken is told at once; closed in order."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+from aiohttp import web
+
+from api.app import make_app
+from api.context import Context
+from config.secret import Secret
+from config.settings import Settings, SettingsError, admin_key
+from tidegate.compose import Parts
+from tidegate.presence import present, readiness
+
+log = structlog.get_logger()
+
+#: How long a request that is being answered may take to end.
+CLOSE_SECONDS = 5.0
+
+
+def known_admin_key(settings: Settings) -> Secret:
+    """The administrator's key. One that was made just now is shown, this once."""
+    key, made = admin_key(settings)
+    if made:
+        path = settings.data_dir / "admin.key"
+        sys.stderr.write(
+            f"\nThe administrator's API key, shown this once and kept in {path}:\n\n    {key.reveal()}\n\n"
+        )
+        sys.stderr.flush()
+    return key
+
+
+@asynccontextmanager
+async def serving(parts: Parts, needed: Sequence[str], stop: asyncio.Event) -> AsyncIterator[str]:
+    """Serve the API meanwhile, until `stop`; its URL. `needed` are the roles that `/readyz` speaks of."""
+    settings = parts.settings
+    key = known_admin_key(settings)
+    parts.ground.redactor.register(key.reveal())
+    context = Context(
+        database=parts.database,
+        tables=parts.ground.tables,
+        remotes=parts.remotes,
+        vault=parts.ground.vault,
+        bell=parts.queue,
+        admin_key=key,
+        ready=readiness(parts.database, needed),
+    )
+    runner = web.AppRunner(make_app(context), access_log=None, shutdown_timeout=CLOSE_SECONDS)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.host, settings.port, reuse_address=True)
+        try:
+            await site.start()
+        except OSError as e:
+            raise SettingsError(
+                f"TIDEGATE_HOST and TIDEGATE_PORT: {settings.host}:{settings.port} cannot be listened on "
+                f"({e.strerror}); is another Tidegate running?"
+            ) from None
+        url = _url(settings.host, runner.addresses[0][1])
+        log.info("api.ready", url=url)
+        closing = asyncio.create_task(_close_on(stop, context, runner))
+        yield url
+        stop.set()
+        await closing
+    finally:
+        await runner.cleanup()
+
+
+async def _close_on(stop: asyncio.Event, context: Context, runner: web.AppRunner) -> None:
+    """Close at once when it is time, while the other roles end in their own way."""
+    await stop.wait()
+    context.stopping.set()
+    await runner.cleanup()
+    log.info("api.stopped")
+
+
+def _url(host: str, port: int) -> str:
+    """Where the API can be reached from this machine."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - shown, not bound
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
+async def run_api(parts: Parts, stop: asyncio.Event) -> None:
+    """Serve the API alone until `stop`."""
+    async with present(parts.database, parts.owner, ["api"], parts.clock), serving(parts, ["api"], stop):
+        await stop.wait()

@@ -1,0 +1,82 @@
+"""The worker processes of `up`: started, restarted when they die, stopped and waited for."""
+
+import asyncio
+import os
+import sys
+import time
+from contextlib import suppress
+
+import structlog
+
+log = structlog.get_logger()
+
+#: A worker hands over what it holds within 15 s.
+STOP_SECONDS = 16.0
+STEADY_SECONDS = 60.0
+MOST_BACKOFF = 30.0
+STARVED = "--until-stdin-closes"
+
+
+class Workers:
+    """Keeps so many `tidegate worker` processes running, on the settings of this process."""
+
+    def __init__(self, count: int, redis_url: str | None) -> None:
+        """`redis_url` is the embedded Redis, which the workers are told of; None if the settings name one."""
+        self._count = count
+        self._environ = dict(os.environ)
+        if redis_url is not None:
+            self._environ["TIDEGATE_REDIS_URL"] = redis_url
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; every worker has ended then, also if this is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(1, self._count + 1):
+                group.create_task(self._keep(number, stop))
+
+    async def _keep(self, number: int, stop: asyncio.Event) -> None:
+        failures = 0
+        while not stop.is_set():
+            began = time.monotonic()
+            code = await self._one(number, stop)
+            if stop.is_set():
+                return
+            failures = 1 if time.monotonic() - began > STEADY_SECONDS else failures + 1
+            wait = min(MOST_BACKOFF, 0.25 * 2**failures)
+            log.error("up.worker_died", number=number, code=code, again_in=wait)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), wait)
+
+    async def _one(self, number: int, stop: asyncio.Event) -> int:
+        """Start a worker and wait for its end, which `stop` brings about. Its exit code."""
+        # It ends by itself when its standard input closes: so it never outlives a killed parent.
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tidegate",
+            "worker",
+            STARVED,
+            stdin=asyncio.subprocess.PIPE,
+            env=self._environ,
+        )
+        log.info("up.worker_started", number=number, pid=child.pid)
+        stopping = asyncio.create_task(stop.wait())
+        ended = asyncio.create_task(child.wait())
+        try:
+            await asyncio.wait([stopping, ended], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            code = await asyncio.shield(_ended(child, ended))
+        return code
+
+
+async def _ended(child: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> int:
+    """The exit code of a child, which is asked to end, and made to if it does not."""
+    if not ended.done():
+        with suppress(ProcessLookupError):
+            child.terminate()
+        await asyncio.wait([ended], timeout=STOP_SECONDS)
+    if not ended.done():
+        log.error("up.worker_killed", pid=child.pid)
+        with suppress(ProcessLookupError):
+            child.kill()
+    return await ended
