@@ -1,23 +1,21 @@
 """Builds: what is asked for, their keys, and how an answer becomes records."""
 
 import re
-from datetime import timedelta
 from urllib.parse import unquote
 
 import msgspec
 
-from adapters.base import Column, Record, Rejected, Stream, Value
+from adapters.base import Column, Record, Rejected, Stream
 from adapters.http import Reply, decode
+from adapters.jenkins.actions import ACTION_COLUMNS, ACTIONS_TREE, action_values
 from adapters.jenkins.urls import item_path
-from adapters.jenkins.values import entries, flag, text, whole
+from adapters.jenkins.values import flag, text, whole
 from adapters.times import from_millis
 
-# Never asked: the values of parameters and the URLs of repositories, because both may hold secrets, and
-# estimatedDuration, which changes with every later build.
+# Not asked for: estimatedDuration, which changes with every later build.
 BUILD_TREE = (
     "number,id,url,displayName,fullDisplayName,description,result,building,timestamp,duration,queueId,"
-    "keepLog,builtOn,actions[causes[shortDescription,userId,userName,upstreamProject,upstreamBuild],"
-    "lastBuiltRevision[SHA1,branch[SHA1,name]],totalCount,failCount,skipCount,urlName]"
+    f"keepLog,builtOn,{ACTIONS_TREE}"
 )
 
 BUILDS = Stream(
@@ -33,16 +31,9 @@ BUILDS = Stream(
         Column("display_name", "text", "displayName"),
         Column("description", "text", "description"),
         Column("url", "text", "number"),
-        Column("cause", "text", "actions.causes.shortDescription"),
-        Column("started_by", "text", "actions.causes.userId"),
-        Column("upstream", "text", "actions.causes.upstreamProject"),
-        Column("commit_sha", "text", "actions.lastBuiltRevision.SHA1"),
-        Column("branch", "text", "actions.lastBuiltRevision.branch.name"),
         Column("node", "text", "builtOn"),
         Column("queue_id", "integer", "queueId"),
-        Column("tests_total", "integer", "actions.totalCount"),
-        Column("tests_failed", "integer", "actions.failCount"),
-        Column("tests_skipped", "integer", "actions.skipCount"),
+        *ACTION_COLUMNS,
     ),
     parent="jobs",
     # Jenkins writes links with its configured address, which may change without any build changing.
@@ -89,7 +80,7 @@ class _Build(msgspec.Struct, rename="camel"):
     description: object = None
     built_on: object = None
     queue_id: object = None
-    actions: object = None
+    actions: msgspec.Raw = msgspec.Raw()
 
 
 class _Number(msgspec.Struct):
@@ -154,19 +145,16 @@ def read_build(body: bytes, job: str, base: str) -> Build | Rejected:
         build = _build.decode(body)
     except (msgspec.DecodeError, RecursionError) as e:
         return Rejected("builds", _legible_key(body, job), f"It cannot be identified: {e}", body)
-    key = f"{job}#{build.number}@{build.timestamp}"
     final = build.building is False
     started = from_millis(build.timestamp)
     duration = whole(build.duration) if final else None
-    ended = started
-    if started and duration is not None and 0 <= duration < timedelta.max // timedelta(milliseconds=1):
-        ended = from_millis(build.timestamp + duration)
+    finished = from_millis(build.timestamp + duration) if duration is not None else None
     record = Record(
         "builds",
-        key,
+        f"{job}#{build.number}@{build.timestamp}",
         body,
         parent=job,
-        updated_at=ended,
+        updated_at=finished or started,
         final=final,
         columns=(
             job,
@@ -174,15 +162,14 @@ def read_build(body: bytes, job: str, base: str) -> Build | Rejected:
             text(build.result),
             flag(build.building),
             started,
-            ended if final else None,
+            finished,
             duration,
             text(build.display_name),
             text(build.description),
             f"{base}{item_path(job)}/{build.number}/",
-            *_actions(entries(build.actions), job),
             text(build.built_on) or None,
             whole(build.queue_id),
-            *_tests(entries(build.actions)),
+            *action_values(build.actions, unquote(job.rpartition("/")[2])),
         ),
     )
     return Build(build.number, build.timestamp, record)
@@ -194,46 +181,3 @@ def _legible_key(body: bytes, job: str) -> str | None:
         return f"{job}#{_number.decode(body).number}"
     except (msgspec.DecodeError, RecursionError):
         return None
-
-
-def _actions(actions: list[dict[str, object]], job: str) -> tuple[Value, ...]:
-    """Cause, who started it, the upstream build, commit and branch."""
-    causes = [cause for action in actions for cause in entries(action.get("causes"))]
-    cause = causes[0] if causes else {}
-    upstream = text(cause.get("upstreamProject"))
-    number = whole(cause.get("upstreamBuild"))
-    return (
-        text(cause.get("shortDescription")),
-        text(cause.get("userId")),
-        f"{upstream}#{number}" if upstream and number is not None else upstream,
-        *_revision(actions, unquote(job.rpartition("/")[2])),
-    )
-
-
-def _revision(actions: list[dict[str, object]], name: str) -> tuple[str | None, str | None]:
-    """Commit and branch. A pipeline that loads a library checked out several repositories: then the one
-    on the branch that the job is named after counts, else the first.
-    """
-    found: list[tuple[str | None, str | None]] = []
-    for action in actions:
-        revision = action.get("lastBuiltRevision")
-        if isinstance(revision, dict):
-            branches = [_branch(text(b.get("name"))) for b in entries(revision.get("branch"))]
-            found.append((text(revision.get("SHA1")), branches[0] if branches else None))
-    named = [revision for revision in found if revision[1] == name]
-    return (named or found or [(None, None)])[0]
-
-
-def _branch(name: str | None) -> str | None:
-    """The bare branch of `origin/main`, `refs/remotes/origin/main` or `main`; None for a detached head."""
-    if name is None or name == "detached":
-        return None
-    return re.sub(r"^(refs/remotes/[^/]+/|refs/heads/|origin/)", "", name)
-
-
-def _tests(actions: list[dict[str, object]]) -> tuple[int | None, int | None, int | None]:
-    """Tests in total, failed and skipped, of the test report where other reports count too."""
-    counted = [action for action in actions if whole(action.get("totalCount")) is not None]
-    counted.sort(key=lambda action: action.get("urlName") != "testReport")
-    best = counted[0] if counted else {}
-    return whole(best.get("totalCount")), whole(best.get("failCount")), whole(best.get("skipCount"))

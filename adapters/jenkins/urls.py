@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
 from adapters.base import BadTarget, Target
@@ -30,6 +31,7 @@ def parse(url: str, params: Mapping[str, object]) -> Target:
     return Target(base, base + path, options)
 
 
+@lru_cache(maxsize=1024)
 def item_path(full_name: str) -> str:
     """`/job/a/job/b` for `a/b`. A branch `feature%2Fx` is stored encoded, so its path is encoded twice."""
     return "".join("/job/" + quote(name, safe="") for name in full_name.split("/")) if full_name else ""

@@ -30,6 +30,17 @@ _COLOR = {
 }
 
 
+# Members that are alike in every build here.
+_ALWAYS: dict[str, object] = {
+    "artifacts": [],
+    "builtOn": "",
+    "changeSets": [],
+    "culprits": [],
+    "estimatedDuration": 61_000,
+    "keepLog": False,
+}
+
+
 class Build(Bean):
     """One run of a job. Rendered once per tree until it changes."""
 
@@ -81,27 +92,27 @@ class Build(Bean):
     def member(self, name: str) -> object:
         if name in self.broken:
             return self.broken[name]
-        simple: dict[str, object] = {
-            "building": self.building,
-            "inProgress": self.building,
-            "description": self.description,
-            "displayName": f"#{self.number}",
-            "duration": self.duration,
-            "estimatedDuration": 61_000,
-            "fullDisplayName": f"{self.job.full_display_name} #{self.number}",
-            "id": str(self.number),
-            "keepLog": False,
-            "number": self.number,
-            "queueId": self.number * 7,
-            "result": self.result,
-            "timestamp": to_millis(self.started),
-            "url": f"{self.job.url}{self.number}/",
-            "builtOn": "",
-            "artifacts": [],
-            "culprits": [],
-            "changeSets": [],
-        }
-        return self._actions() if name == "actions" else simple[name]
+        match name:
+            case "actions":
+                return self._actions()
+            case "building" | "inProgress":
+                return self.building
+            case "description" | "duration" | "number" | "result":
+                return getattr(self, name)
+            case "displayName":
+                return f"#{self.number}"
+            case "fullDisplayName":
+                return f"{self.job.full_display_name} #{self.number}"
+            case "id":
+                return str(self.number)
+            case "timestamp":
+                return to_millis(self.started)
+            case "url":
+                return f"{self.job.url}{self.number}/"
+            case "queueId":
+                return self.number * 7
+            case _:
+                return _ALWAYS[name]
 
     def _actions(self) -> list[dict[str, object]]:
         """A list full of empty objects, with parameters that hold what users typed (recorded answers)."""
