@@ -94,6 +94,7 @@ def test_what_people_type_has_one_canonical_form(typed: str, canonical: str) -> 
         ("a b c d e", "cron with five fields"),
         ("0 0 30 2 *", "never fires"),
         ("0 0 31 4,6,9,11 *", "never fires"),
+        ("0 0 */27 2 MON#5", "never fires"),
         (",".join(["*"] * 100) + " * * * *", "cron with five fields"),
     ],
 )

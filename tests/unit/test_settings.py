@@ -211,6 +211,7 @@ def test_a_bad_value_is_refused_with_what_is_allowed(name: str, text: str, said:
         ("DATABASE_URL", f"postgresql://u:{CANARY}/x@h/db", "written as %40"),
         ("DATABASE_URL", f"postgresql://u:{CANARY}#x@h/db", "written as %40"),
         ("DATABASE_URL", f"postgresql+asyncpg://u:{CANARY}@h/db", "allowed are postgresql://"),
+        ("DATABASE_URL", "sqlite:////srv/tide#1.db", "written as %40"),
         ("DATABASE_URL", "sqlite://", "names a file"),
         ("DATABASE_URL", "sqlite:///:memory:", "names a file"),
         ("DATABASE_URL", CANARY, "allowed are postgresql://"),
