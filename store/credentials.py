@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql import ColumnElement
 
 from store.schema import connections, credentials
 
@@ -54,6 +55,20 @@ async def get(connection: AsyncConnection, credential_id: int) -> Credential | N
     return None if row is None else from_row(row)
 
 
+async def locked(connection: AsyncConnection, credential_id: int) -> Credential | None:
+    """One credential, locked until the end of the transaction: no connection can take it up meanwhile."""
+    query = select(credentials).where(credentials.c.id == credential_id).with_for_update()
+    row = (await connection.execute(query)).mappings().first()
+    return None if row is None else from_row(row)
+
+
+async def users(connection: AsyncConnection, credential_id: int) -> Sequence[int]:
+    """The ids of the living connections that use it, ascending."""
+    c = connections.c
+    query = select(c.id).where(c.credential_id == credential_id, c.deleted_at.is_(None)).order_by(c.id)
+    return (await connection.execute(query)).scalars().all()
+
+
 async def sealed(connection: AsyncConnection, credential_id: int) -> str | None:
     """The sealed secret."""
     query = select(credentials.c.secret).where(credentials.c.id == credential_id)
@@ -61,9 +76,12 @@ async def sealed(connection: AsyncConnection, credential_id: int) -> str | None:
     return None if found is None else str(found)
 
 
-async def listed(connection: AsyncConnection, after: int, limit: int) -> Sequence[Credential]:
+async def listed(
+    connection: AsyncConnection, after: int, limit: int, *filters: ColumnElement[bool]
+) -> Sequence[Credential]:
     """Credentials with a higher id than `after`, ascending."""
-    query = select(credentials).where(credentials.c.id > after).order_by(credentials.c.id).limit(limit)
+    c = credentials.c
+    query = select(credentials).where(c.id > after, *filters).order_by(c.id).limit(limit)
     return [from_row(row) for row in (await connection.execute(query)).mappings()]
 
 

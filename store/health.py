@@ -11,6 +11,8 @@ from store.database import to_text
 from store.schema import connections
 
 CONNECTION_STATUS = "connection_status"
+#: Every health there is, in the order in which one outdoes the next.
+HEALTHS = tuple("disabled failed rate_limited processing partial stale pending healthy".split())
 #: So many slices in a row without an answer make a remote `unreachable`.
 UNREACHABLE_AFTER = 5
 #: Shorter waits than this do not make a connection `rate_limited`.

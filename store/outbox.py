@@ -111,6 +111,12 @@ async def has_unsent(connection: AsyncConnection) -> bool:
     return bool((await connection.execute(select(exists().where(outbox.c.position.is_(None))))).scalar())
 
 
+async def oldest_unsent(connection: AsyncConnection) -> datetime | None:
+    """When the oldest event happened that has no position yet."""
+    unsent = select(outbox.c.at).where(outbox.c.position.is_(None)).order_by(outbox.c.id).limit(1)
+    return (await connection.execute(unsent)).scalar()
+
+
 async def after(
     connection: AsyncConnection, position: int, limit: int = 500, connection_id: int | None = None
 ) -> list[Event]:

@@ -6,6 +6,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql import ColumnElement
 
 from store.schema import projects
 
@@ -28,15 +29,17 @@ async def add(connection: AsyncConnection, key: str, name: str, now: datetime) -
 async def get(connection: AsyncConnection, project_id: int) -> Project | None:
     query = select(projects).where(projects.c.id == project_id)
     row = (await connection.execute(query)).mappings().first()
-    return None if row is None else msgspec.convert(dict(row), Project)
+    return None if row is None else Project(**row)
 
 
 async def by_key(connection: AsyncConnection, key: str) -> Project | None:
     row = (await connection.execute(select(projects).where(projects.c.key == key))).mappings().first()
-    return None if row is None else msgspec.convert(dict(row), Project)
+    return None if row is None else Project(**row)
 
 
-async def listed(connection: AsyncConnection, after: int, limit: int) -> Sequence[Project]:
+async def listed(
+    connection: AsyncConnection, after: int, limit: int, *filters: ColumnElement[bool]
+) -> Sequence[Project]:
     """Projects with a higher id than `after`, ascending."""
-    query = select(projects).where(projects.c.id > after).order_by(projects.c.id).limit(limit)
-    return [msgspec.convert(dict(row), Project) for row in (await connection.execute(query)).mappings()]
+    query = select(projects).where(projects.c.id > after, *filters).order_by(projects.c.id).limit(limit)
+    return [Project(**row) for row in (await connection.execute(query)).mappings()]

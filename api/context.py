@@ -1,0 +1,46 @@
+"""What the API may touch: made once by whoever serves it, handed to every handler."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from config.secret import Secret
+from config.vault import Vault
+from store.database import Database
+from store.streams import StreamTables
+from store.syncs import Ring
+from worker.remote import Remotes
+
+
+class Bell(Protocol):
+    """Wakes workers. A ring that is lost is rung again by the reaper, so it never fails a request."""
+
+    async def ring(self, rings: Sequence[Ring]) -> None: ...
+
+    async def ring_check(self, connection_id: int) -> None: ...
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that requests need. `ready` says of each role of this installation whether it runs."""
+
+    database: Database
+    tables: StreamTables
+    remotes: Remotes
+    vault: Vault
+    bell: Bell
+    admin_key: Secret
+    ready: Callable[[], Awaitable[Mapping[str, bool]]]
+    #: What this process counts for itself; what the database knows is asked when metrics are read.
+    metrics: CollectorRegistry = msgspec.field(default_factory=CollectorRegistry)
+    #: Set when the process is to end: streams close then, so that nobody waits for them.
+    stopping: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
+    #: Tests of connections: how long one may take, and how many may run at once.
+    check_seconds: float = 60.0
+    checks: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(16))
+    #: Live events: how often the database is looked at, how often a silent line is kept awake, how many.
+    poll_seconds: float = 0.25
+    ping_seconds: float = 15.0
+    listeners: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(64))

@@ -1,0 +1,206 @@
+"""What making, changing and removing a connection entails: one transaction each."""
+
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.context import Context
+from api.problems import FieldError, invalid, not_found
+from api.wanted import Checked, Wanted, as_stored, check
+from config.secret import MASK
+from config.vault import Vault
+from scheduler.dispatch import cancel_all
+from store import connections
+from store.connections import Connection
+from store.database import Database, clock
+
+#: Parameters that say how often something is done and not what is read.
+_NOT_OF_THE_TARGET = frozenset({"census_every"})
+
+
+class Consequences(msgspec.Struct, frozen=True):
+    """What an edit means beside the columns that it names."""
+
+    values: dict[str, object]
+    cancel: bool
+    drop_cursors: bool
+
+
+def place_of_webhook_secret(connection_id: int) -> str:
+    """Where the webhook secret lives; the vault binds the sealed text to it."""
+    return f"connections/{connection_id}/webhook_secret"
+
+
+async def make(context: Context, wanted: Wanted, webhook_secret: str | None) -> Connection:
+    """Make a connection; with a frequency it is due at once. Raises 422."""
+    if webhook_secret == MASK:
+        raise invalid(FieldError("webhook_secret", "This stands for a stored secret, and there is none yet."))
+    async with context.database.write() as connection:
+        now = await clock(connection)
+        checked = await check(connection, context.remotes.adapters, wanted)
+        values = {
+            **_columns(wanted, checked),
+            "callback_token": secrets.token_urlsafe(24),
+            "next_due_at": checked.due_from(wanted, now),
+        }
+        made = await connections.add(connection, values, now)
+        if webhook_secret:
+            sealed = context.vault.seal(webhook_secret, place_of_webhook_secret(made))
+            await connections.change(connection, made, now, {"webhook_secret": sealed})
+        return await _found(connection, made)
+
+
+async def edit(
+    context: Context,
+    connection_id: int,
+    change: Callable[[Wanted], Wanted],
+    webhook_secret: str | UnsetType | None = UNSET,
+) -> Connection:
+    """Make a connection what `change` makes of it. Raises 404, or 422 for what cannot be."""
+    async with context.database.write() as connection:
+        before = await _locked(connection, connection_id)
+        now = await clock(connection)
+        wanted = change(as_stored(before))
+        checked = await check(connection, context.remotes.adapters, wanted)
+        follows = consequences(before, wanted, checked, now)
+        if follows.cancel:
+            await cancel_all(connection, connection_id, now)
+        if follows.drop_cursors:
+            await connections.drop_cursors(connection, connection_id)
+        values = {**_columns(wanted, checked), "updated_at": now, **follows.values}
+        if webhook_secret is not UNSET and webhook_secret != MASK:
+            values["webhook_secret"] = _sealed(context.vault, connection_id, webhook_secret)
+        await connections.change(connection, connection_id, now, values)
+        return await _found(connection, connection_id)
+
+
+def consequences(before: Connection, wanted: Wanted, checked: Checked, now: datetime) -> Consequences:
+    """What follows from an edit.
+
+    What is read, or as whom, being another: whatever runs is cancelled, old failures are forgotten, and
+    the connection is due at once. So it is when it is enabled or completed.
+    """
+    other_target = (
+        before.canonical != checked.canonical
+        or before.streams != checked.streams
+        or _of_the_target(before.params) != _of_the_target(wanted.params)
+    )
+    other_identity = before.credential_id != wanted.credential_id
+    renewed = other_target or other_identity or (wanted.enabled and not before.enabled)
+    stopped = before.enabled and not wanted.enabled
+    rescheduled = (before.frequency, before.timezone) != (checked.frequency.text, wanted.timezone)
+    values: dict[str, object] = {
+        "next_due_at": _next_due(before, wanted, checked, now, renewed=renewed, rescheduled=rescheduled)
+    }
+    if renewed:
+        values |= _recovered()
+    if other_target or other_identity:
+        values["partial"] = None
+    if renewed or stopped or rescheduled:
+        values["stale_at"] = None  # counted anew from the next success
+    return Consequences(values, other_target or other_identity or stopped, other_target)
+
+
+def _next_due(
+    before: Connection,
+    wanted: Wanted,
+    checked: Checked,
+    now: datetime,
+    *,
+    renewed: bool,
+    rescheduled: bool,
+) -> datetime | None:
+    at_once = checked.due_from(wanted, now)
+    if at_once is None or renewed:
+        return at_once
+    waits = before.next_due_at is not None and before.next_due_at <= now
+    if rescheduled and not waits:
+        return checked.frequency.next_after(now, before.id)
+    return before.next_due_at
+
+
+def _of_the_target(params: object) -> object:
+    if not isinstance(params, dict):
+        return params
+    return {name: value for name, value in params.items() if name not in _NOT_OF_THE_TARGET}
+
+
+def _recovered() -> dict[str, object]:
+    """A connection that has nothing held against it."""
+    return {
+        "failure": None,
+        "next_check_at": None,
+        "unavailable": 0,
+        "crashes": 0,
+        "limited_until": None,
+        "remembered": 0,
+    }
+
+
+async def recover(database: Database, connection_id: int, *, cancel: bool) -> None:
+    """Its credential is another: a paused connection is tried at once, with `cancel` also what runs."""
+    async with database.write() as connection:
+        row = await connections.locked(connection, connection_id)
+        if row is None or row["deleted_at"] is not None:
+            return
+        found = connections.from_row(row)
+        now = await clock(connection)
+        cancelled = await cancel_all(connection, connection_id, now) if cancel else 0
+        if not found.paused and not cancelled:
+            return
+        values = _recovered()
+        if found.enabled and not found.draft and found.frequency != "manually":
+            values["next_due_at"] = now
+        await connections.change(connection, connection_id, now, {**values, "updated_at": now})
+
+
+async def remove(context: Context, connection_id: int, *, purge: bool) -> None:
+    """Remove a connection; its records stay unless `purge`. Raises 404."""
+    async with context.database.write() as connection:
+        await _locked(connection, connection_id)
+        now = await clock(connection)
+        await cancel_all(connection, connection_id, now)
+        values = {
+            "deleted_at": now,
+            "updated_at": now,
+            "purge": purge,
+            "webhook_secret": None,
+            "next_due_at": None,
+            "next_look_at": None,
+            "next_check_at": None,
+            "stale_at": None,
+            "catch_up": False,
+        }
+        await connections.change(connection, connection_id, now, values)
+
+
+def _columns(wanted: Wanted, checked: Checked) -> dict[str, object]:
+    """The columns that a person decides on."""
+    return {
+        **{name: getattr(wanted, name) for name in Wanted.__struct_fields__},
+        "canonical": checked.canonical,
+        "frequency": checked.frequency.text,
+        "streams": checked.streams,
+    }
+
+
+def _sealed(vault: Vault, connection_id: int, secret: str | None) -> str | None:
+    return vault.seal(secret, place_of_webhook_secret(connection_id)) if secret else None
+
+
+async def _locked(connection: AsyncConnection, connection_id: int) -> Connection:
+    row = await connections.locked(connection, connection_id)
+    if row is None or row["deleted_at"] is not None:
+        raise not_found("connection", connection_id)
+    return connections.from_row(row)
+
+
+async def _found(connection: AsyncConnection, connection_id: int) -> Connection:
+    found = await connections.get(connection, connection_id)
+    if found is None:
+        raise not_found("connection", connection_id)
+    return found

@@ -1,0 +1,120 @@
+"""Live events: server-sent, from the database by position, so that a reader can go on where it was."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from api.context import Context
+from api.problems import STARTED, FieldError, ProblemError, invalid
+from api.routing import Call, Route
+from api.shapes import Id, Nothing, Position
+from events.envelope import dressed
+from store import outbox
+from store.outbox import Event
+
+MEDIA = "text/event-stream"
+BATCH = 200
+#: A reader that takes nothing for so long is let go; it resumes where it was.
+WRITE_SECONDS = 30.0
+RECONNECT_MS = 2000
+
+
+class EventQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which events: of one connection, after a position. `Last-Event-ID` wins over `after`."""
+
+    connection_id: Id | None = None
+    after: Position | None = None
+
+
+async def follow(call: Call[Nothing, EventQuery]) -> web.StreamResponse:
+    """Events as they happen, from now on or after a position, until the client leaves."""
+    context = call.context
+    if context.listeners.locked():
+        full = "Too many are listening; take the events from the Redis stream, or try again."
+        raise ProblemError(429, full, headers={"Retry-After": "10"})
+    async with context.listeners:
+        position = _resume(call)
+        if position is None:
+            async with context.database.read() as connection:
+                position = await outbox.last_position(connection)
+        headers = {"Content-Type": MEDIA, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(call.request)
+        call.request[STARTED] = response
+        # The client left, or takes nothing: it resumes with Last-Event-ID.
+        with suppress(ConnectionResetError, TimeoutError):
+            await _follow(context, call.request, response, call.query.connection_id, position)
+        return response
+
+
+async def _follow(
+    context: Context,
+    request: web.Request,
+    response: web.StreamResponse,
+    connection_id: int | None,
+    position: int,
+) -> None:
+    loop = asyncio.get_running_loop()
+    await _write(response, f"retry: {RECONNECT_MS}\n\n".encode())
+    silent_since = loop.time()
+    while not context.stopping.is_set() and not _left(request):
+        async with context.database.read() as connection:
+            events = await outbox.after(connection, position, BATCH, connection_id)
+        if events:
+            position = events[-1].position or position
+            await _write(response, b"".join(map(_message, events)))
+            silent_since = loop.time()
+            continue
+        if loop.time() - silent_since >= context.ping_seconds:
+            await _write(response, b": ping\n\n")
+            silent_since = loop.time()
+        await _pause(context)
+
+
+async def _write(response: web.StreamResponse, data: bytes) -> None:
+    async with asyncio.timeout(WRITE_SECONDS):
+        await response.write(data)
+
+
+async def _pause(context: Context) -> None:
+    """Until the next look at the database, or the end of the process."""
+    try:
+        async with asyncio.timeout(context.poll_seconds):
+            await context.stopping.wait()
+    except TimeoutError:
+        return
+
+
+def _left(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+def _message(event: Event) -> bytes:
+    return b"id: %d\ndata: %s\n\n" % (event.position or 0, dressed(event))
+
+
+def _resume(call: Call[Nothing, EventQuery]) -> int | None:
+    """The position to go on after; None for from now on. Raises 422 for what is none."""
+    last = call.request.headers.get("Last-Event-ID", "").strip()
+    if not last:
+        return call.query.after
+    if not (last.isascii() and last.isdigit() and len(last) < 19):
+        raise invalid(FieldError("Last-Event-ID", "This must be the id of an event."))
+    return int(last)
+
+
+ROUTES: tuple[Route[Any, Any], ...] = (
+    Route(
+        method="GET",
+        path="/v1/events",
+        summary="Follow events as they happen",
+        permission="read",
+        handler=follow,
+        body=Nothing,
+        query=EventQuery,
+        media=(MEDIA,),
+    ),
+)

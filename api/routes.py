@@ -1,0 +1,18 @@
+"""The one table of everything that this server answers."""
+
+from typing import Any
+
+from api import checks, connections, credentials, live, projects, records, state, syncs
+from api.routing import Route
+
+ROUTES: tuple[Route[Any, Any], ...] = (
+    *state.ROUTES,
+    *projects.ROUTES,
+    *credentials.ROUTES,
+    # Before the connections: `test` is no id.
+    *checks.ROUTES,
+    *connections.ROUTES,
+    *syncs.ROUTES,
+    *records.ROUTES,
+    *live.ROUTES,
+)

@@ -1,0 +1,38 @@
+"""The types of fields that several requests share, and times as answers print them."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from store.database import to_text
+
+#: No database column holds a NUL.
+Text = Annotated[str, Meta(max_length=10_000, pattern=r"^[^\x00]*$")]
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*\S[^\x00]*$")]
+Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Limit = Annotated[int, Meta(ge=1, le=1000)]
+Position = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+#: Seen by the system that it names; those with an adapter are its declared systems.
+System = Annotated[str, Meta(min_length=1, max_length=50, pattern=r"^[a-z][a-z0-9_-]*$")]
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No parameters, or no body."""
+
+
+class Discreet(msgspec.Struct, frozen=True):
+    """Holds a secret for as long as a request lasts; its repr shows nothing of it."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
+        return iter(())
+
+
+def moment(value: datetime | None) -> str | None:
+    """`2026-01-02T03:04:05.000Z`, or None."""
+    return None if value is None else to_text(value)

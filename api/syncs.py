@@ -1,0 +1,240 @@
+"""Syncs: opened by hand, looked at, cancelled."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from api.connections import named
+from api.paging import ById, Page, after_id, cut
+from api.problems import FieldError, ProblemError, invalid, not_found
+from api.routing import Call, Route
+from api.shapes import Id, Nothing, Text
+from api.wanted import stream_names
+from scheduler.dispatch import ClosedError, Request, open_sync
+from store import syncs
+from store.connections import Connection, locked
+from store.database import clock
+from store.health import Problem
+from store.schema import syncs as table
+from store.syncs import Counts, Receipt, Scope, Sync
+from worker.remote import Adapters
+
+SCOPES: tuple[Scope, ...] = ("incremental", "full", "records")
+Key = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")]
+
+
+class NewSync(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The sync that is asked for. `stream` and `keys` belong to the scope `records`."""
+
+    scope: Annotated[str, Meta(extra_json_schema={"enum": list(SCOPES)})] = "incremental"
+    stream: Text | None = None
+    keys: Annotated[list[Key], Meta(max_length=10_000)] | None = None
+
+
+class SyncAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A sync. `waited` is in ms; `joined` counts the triggers that it answers besides the first.
+
+    `stream` and `keys` are those of the scope `records`; with keys of several streams, `stream` is null
+    and `keys` is by stream.
+    """
+
+    id: int
+    connection_id: int
+    lane: str
+    trigger: str
+    scope: str
+    stream: str | UnsetType | None = UNSET
+    keys: list[str] | dict[str, list[str]] | UnsetType = UNSET
+    state: str
+    resume_at: str | None
+    counters: dict[str, Counts]
+    receipt: dict[str, Receipt]
+    error: Problem | None
+    requests: int
+    bytes: int
+    waited: int
+    joined: int
+    queued_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class Syncs(msgspec.Struct, frozen=True):
+    """Some syncs, newest first."""
+
+    syncs: Sequence[SyncAnswer]
+    next: str | None
+
+
+class SyncQuery(Page, frozen=True, kw_only=True):
+    """Which syncs."""
+
+    state: syncs.State | None = None
+    lane: syncs.Lane | None = None
+    trigger: syncs.Trigger | None = None
+    scope: Literal["incremental", "full", "census", "records"] | None = None
+
+
+class AllSyncsQuery(SyncQuery, frozen=True, kw_only=True):
+    """Which syncs, of which connection."""
+
+    connection_id: Id | None = None
+
+
+async def start(call: Call[NewSync, Nothing]) -> SyncAnswer:
+    """Open a sync, or join the queued one. 409 for a draft or a disabled connection."""
+    context = call.context
+    async with context.database.write() as connection:
+        found = await named(call, connection)
+        request = _request(context.remotes.adapters, found, call.body)
+        try:
+            opened = await open_sync(connection, found.id, request, await clock(connection))
+        except ClosedError as e:
+            raise ProblemError(409, str(e)) from None
+    if opened.ring is not None:
+        await context.bell.ring([opened.ring])
+    return answer(opened.sync)
+
+
+async def cancel(call: Call[Nothing, Nothing]) -> SyncAnswer:
+    """Cancel a sync; what it committed stays. 409 if it has ended."""
+    context, sync_id = call.context, call.id("sync")
+    async with context.database.write() as connection:
+        found = await syncs.get(connection, sync_id)
+        if found is None:
+            raise not_found("sync", sync_id)
+        await locked(connection, found.connection_id)
+        if not await syncs.cancel(connection, found, await clock(connection)):
+            raise ProblemError(409, f"Sync {sync_id} has ended already.")
+        after = await syncs.get(connection, sync_id)
+        ring = await syncs.next_in_lane(connection, found.connection_id, found.lane)
+    if ring is not None:
+        await context.bell.ring([ring])
+    assert after is not None
+    return answer(after)
+
+
+async def get(call: Call[Nothing, Nothing]) -> SyncAnswer:
+    sync_id = call.id("sync")
+    async with call.context.database.read() as connection:
+        found = await syncs.get(connection, sync_id)
+    if found is None:
+        raise not_found("sync", sync_id)
+    return answer(found)
+
+
+async def listed(call: Call[Nothing, AllSyncsQuery]) -> Syncs:
+    return await _listed(call, call.query.connection_id)
+
+
+async def of_connection(call: Call[Nothing, SyncQuery]) -> Syncs:
+    async with call.context.database.read() as connection:
+        found = await named(call, connection)
+    return await _listed(call, found.id)
+
+
+async def _listed(call: Call[Any, Any], connection_id: int | None) -> Syncs:
+    query = call.query
+    asked = {name: getattr(query, name) for name in ("state", "lane", "trigger", "scope")}
+    asked["connection_id"] = connection_id
+    filters = [table.c[name] == value for name, value in asked.items() if value is not None]
+    async with call.context.database.read() as connection:
+        before = after_id(call.request, query)
+        found = await syncs.listed(connection, before, query.limit + 1, *filters)
+    page = cut(call.request, found, query.limit, lambda one: ById(one.id))
+    return Syncs([answer(one) for one in page.items], page.next)
+
+
+def _request(adapters: Adapters, connection: Connection, body: NewSync) -> Request:
+    """What the door is asked for. Raises 422."""
+    scope = next((one for one in SCOPES if one == body.scope), None)
+    if scope is None:
+        raise invalid(FieldError("scope", f"{body.scope} is not one of {', '.join(SCOPES)}."))
+    if scope != "records":
+        given = [name for name in ("stream", "keys") if getattr(body, name) is not None]
+        if given:
+            raise invalid(*(FieldError(name, "This belongs to the scope records.") for name in given))
+        return Request("api", scope)
+    wrong = [
+        FieldError(n, "The scope records needs this.") for n in ("stream", "keys") if not getattr(body, n)
+    ]
+    if wrong or body.stream is None or body.keys is None:
+        raise invalid(*wrong)
+    adapter = adapters.get(connection.system)
+    known = connection.streams or (stream_names(adapter) if adapter is not None else [])
+    # A draft has no streams yet; the door says what is the matter with it.
+    if known and body.stream not in known:
+        message = f"There is no stream {body.stream}; this connection has {', '.join(known)}."
+        raise invalid(FieldError("stream", message))
+    return Request("api", scope, {body.stream: body.keys})
+
+
+def answer(sync: Sync) -> SyncAnswer:
+    """A sync as the API shows it."""
+    told = syncs.status_of(sync)
+    names = [name for name in SyncAnswer.__struct_fields__ if name not in ("stream", "keys", "receipt")]
+    keys: Mapping[str, Any] = {}
+    if sync.scope == "records":
+        keys = {"stream": None, "keys": sync.keys}
+        if len(sync.keys) == 1:
+            [(stream, named_keys)] = sync.keys.items()
+            keys = {"stream": stream, "keys": named_keys}
+    values = {name: getattr(told, name) for name in names}
+    return SyncAnswer(**values, **keys, receipt=sync.receipt or {})
+
+
+ROUTES: tuple[Route[Any, Any], ...] = (
+    Route(
+        method="POST",
+        path="/v1/connections/{id}/sync",
+        summary="Sync a connection",
+        permission="write",
+        handler=start,
+        body=NewSync,
+        query=Nothing,
+        answer=SyncAnswer,
+        status=202,
+    ),
+    Route(
+        method="GET",
+        path="/v1/connections/{id}/syncs",
+        summary="List the syncs of a connection",
+        permission="read",
+        handler=of_connection,
+        body=Nothing,
+        query=SyncQuery,
+        answer=Syncs,
+    ),
+    Route(
+        method="GET",
+        path="/v1/syncs",
+        summary="List syncs",
+        permission="read",
+        handler=listed,
+        body=Nothing,
+        query=AllSyncsQuery,
+        answer=Syncs,
+    ),
+    Route(
+        method="GET",
+        path="/v1/syncs/{id}",
+        summary="Get a sync",
+        permission="read",
+        handler=get,
+        body=Nothing,
+        query=Nothing,
+        answer=SyncAnswer,
+    ),
+    Route(
+        method="POST",
+        path="/v1/syncs/{id}/cancel",
+        summary="Cancel a sync",
+        permission="write",
+        handler=cancel,
+        body=Nothing,
+        query=Nothing,
+        answer=SyncAnswer,
+    ),
+)
