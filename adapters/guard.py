@@ -51,7 +51,7 @@ class AddressGuard:
     def permits(self, host: str) -> bool:
         """Whether an IP address, as text, may be dialled; False for what is no IP address."""
         try:
-            address = ip_address(host.partition("%")[0])
+            address = ip_address(host)
         except ValueError:
             return False
         return all(self._permits(face) for face in _faces(address))
