@@ -79,21 +79,33 @@ def prepare(records: Sequence[Record], streams: Mapping[str, Stream]) -> tuple[l
 
 def digest(body: bytes, volatile: Sequence[str]) -> bytes:
     """The hash that decides *unchanged*: of the members' own bytes, without the volatile ones."""
-    if not volatile:
-        return blake2b(body, digest_size=16).digest()
-    inner: dict[str, list[str]] = {}
-    for path in volatile:
-        head, _, rest = path.partition(".")
-        inner.setdefault(head, []).append(rest)
     made = blake2b(digest_size=16)
-    for name, value in _fields.decode(body).items():
-        rests = inner.get(name)
-        if rests is None:
-            made.update(name.encode())
-            made.update(value)
-        elif "" not in rests and bytes(value[:1]) == b"{":
-            made.update(name.encode() + digest(bytes(value), rests))
+    _hash_into(made, body, _by_head(tuple(volatile)))
     return made.digest()
+
+
+@lru_cache(maxsize=256)
+def _by_head(paths: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
+    """Dotted paths by their first member; an empty rest means the whole member."""
+    heads: dict[str, list[str]] = {}
+    for path in paths:
+        head, _, rest = path.partition(".")
+        heads.setdefault(head, []).append(rest)
+    return {head: tuple(rests) for head, rests in heads.items()}
+
+
+def _hash_into(made: "blake2b", body: bytes, leave_out: Mapping[str, tuple[str, ...]]) -> None:
+    if not leave_out:
+        made.update(body)
+        return
+    for name, raw in _fields.decode(body).items():
+        rests = leave_out.get(name, ())
+        if "" in rests:
+            continue
+        value = bytes(raw)
+        made.update(name.encode())
+        # A member that is no object here has no volatile members either.
+        _hash_into(made, value, _by_head(rests) if value.startswith(b"{") else {})
 
 
 async def write(

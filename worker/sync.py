@@ -155,7 +155,7 @@ async def _work(work: Slice) -> Outcome:
     todo = deque(part for part in listed if not part.done)
     done = [part for part in listed if part.done]
     failing = 0
-    while todo and not work.over:
+    while todo and not work.deps.stopping():
         part = todo.popleft()
         try:
             part = await _turn(work, part, alone=not todo)
@@ -173,6 +173,9 @@ async def _work(work: Slice) -> Outcome:
                 raise
             part = work.touch(replace(part, error=problem_of(e), done=True))
         (done if part.done else todo).append(part)
+        # Asked after the turn: even the shortest slice gets a page further.
+        if work.over:
+            break
     return PassOn() if todo else conclude(done, work.progress.counters, _streams_read(work))
 
 
@@ -252,7 +255,7 @@ async def _turn(work: Slice, part: Part, *, alone: bool) -> Part:
 
 async def _by_key(work: Slice, part: Part) -> Part:
     """Read named or unfinished records, a batch at a time. The cursor is the last key that was asked."""
-    while not work.over:
+    while True:
         keys = await _next_keys(work, part)
         if not keys:
             return work.touch(replace(part, ended=True, done=True))
@@ -266,7 +269,8 @@ async def _by_key(work: Slice, part: Part) -> Part:
             expected={part.partition: asked} if part.feed == NAMED else None,
         )
         part = await _commit(work, part, page, missing=[missing.key for missing in fetched.missing])
-    return part
+        if work.over:
+            return part
 
 
 async def _next_keys(work: Slice, part: Part) -> list[str]:

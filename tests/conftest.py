@@ -1,0 +1,53 @@
+"""Fixtures for all tests: a real database of either kind, made new for each test."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from store.database import Database
+from tests.databases import drop_schema
+
+POSTGRES = "TIDEGATE_TEST_POSTGRES"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests with a database run on SQLite, and on PostgreSQL where one is given."""
+    if "database_kind" in metafunc.fixturenames:
+        kinds = [pytest.param("sqlite", id="sqlite")]
+        if os.environ.get(POSTGRES):
+            kinds.append(pytest.param("postgres", id="postgres", marks=pytest.mark.postgres))
+        metafunc.parametrize("database_kind", kinds)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line that names what was not run, for want of what."""
+    missing = [
+        what
+        for name, what in (
+            (POSTGRES, "PostgreSQL (TIDEGATE_TEST_POSTGRES)"),
+            ("TIDEGATE_TEST_PAYLOADS", "recorded payloads (TIDEGATE_TEST_PAYLOADS)"),
+            ("TIDEGATE_TEST_REDIS", "a separate redis-server (TIDEGATE_TEST_REDIS)"),
+        )
+        if not os.environ.get(name)
+    ]
+    if missing:
+        terminalreporter.write_line(f"Not run, as these are not given: {', '.join(missing)}.")
+
+
+@pytest.fixture
+async def database(database_kind: str, tmp_path: Path) -> AsyncIterator[Database]:
+    """An empty database, without any table yet."""
+    if database_kind == "sqlite":
+        made = Database(f"sqlite+aiosqlite:///{tmp_path}/tidegate.db")
+        yield made
+        await made.close()
+        return
+    schema = f"t_{uuid4().hex}"
+    url = os.environ[POSTGRES].replace("postgresql://", "postgresql+asyncpg://", 1)
+    made = Database(url, schema)
+    yield made
+    await drop_schema(made, schema)
+    await made.close()
