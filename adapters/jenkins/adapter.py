@@ -122,8 +122,8 @@ class Jenkins:
                 expected,
                 last and not listing.refused,
             )
-        for refusal in listing.refused.values():
-            raise refusal
+        if listing.refused:
+            raise next(iter(listing.refused.values()))
 
     async def _read_builds(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]:
         job = partition.name

@@ -83,9 +83,11 @@ class Controller:
         """For controllers without the page `whoAmI`; anonymous visitors have no page `me`."""
         try:
             return decode(await self.ask("/me", "id"), _Me).id
-        except (NotFound, Forbidden):
+        except (NotFound, Forbidden) as refusal:
             if self.anonymous:
                 return "anonymous"
+            if isinstance(refusal, Forbidden):
+                raise
             raise AuthFailed("Jenkins does not say who we are.", _USE_BASIC) from None
 
     async def _is_secured(self) -> bool:
@@ -93,7 +95,7 @@ class Controller:
         return decode(await self.ask("", "useSecurity"), _Security).use_security
 
     def _judge(self, reply: Reply) -> AdapterError | None:
-        jenkins = any(h in reply.headers for h in ("X-Jenkins", "X-Hudson", "X-Required-Permission"))
+        jenkins = "X-Jenkins" in reply.headers
         match reply.status:
             case 200 if not jenkins:
                 return Unreadable(f"{reply.summary} without X-Jenkins: this is no Jenkins.", _NOT_JENKINS)
@@ -104,8 +106,10 @@ class Controller:
             case 401:
                 where = "Jenkins" if jenkins else "What stands in front of Jenkins"
                 return AuthFailed(f"{where} refuses the credential ({reply.summary}).", _USE_BASIC)
+            case 403 if not jenkins and "X-Required-Permission" not in reply.headers:
+                return Forbidden(f"{reply.summary}, and not by Jenkins: something in front of it refuses.")
             case 403:
-                return self._refused(reply, jenkins)
+                return self._refused(reply, reply.headers.get("X-You-Are-Authenticated-As", "")[:100])
             case 404 if not jenkins:
                 return Unreadable(f"{reply.summary} without X-Jenkins: this is no Jenkins.", _NOT_JENKINS)
             case 404:
@@ -113,16 +117,13 @@ class Controller:
             case 503 if b"getting ready to work" in reply.body:
                 return Unavailable("Jenkins is starting.", retry_after(reply, reply.sent_at))
             case status if 300 <= status < 400 and _leads_to_login(reply):
-                return self._refused(reply, jenkins=True)
+                return self._refused(reply, "anonymous")
             case _:
                 return None
 
-    def _refused(self, reply: Reply, jenkins: bool) -> AdapterError:
-        """A 403, or a redirect to the login page: by whom, and for want of which permission."""
-        if not jenkins:
-            return Forbidden(f"{reply.summary}, and not by Jenkins: something in front of it refuses.")
+    def _refused(self, reply: Reply, account: str) -> AdapterError:
+        """A 403, or a redirect to the login page: whom Jenkins takes us for, and the missing permission."""
         permission = _permission(reply)
-        account = reply.headers.get("X-You-Are-Authenticated-As", "anonymous")[:100]
         if self.anonymous:
             return Forbidden(
                 f"Jenkins does not show this to anonymous visitors: {permission}.",
@@ -132,7 +133,7 @@ class Controller:
             return AuthFailed(
                 f"Jenkins takes us for anonymous although a credential was sent: {permission}.", _USE_BASIC
             )
-        return Forbidden(f"{account} may not read {_thing(reply)}: {permission}.")
+        return Forbidden(f"{account or 'The account'} may not read {_thing(reply)}: {permission}.")
 
 
 def version(reply: Reply) -> str | None:

@@ -9,6 +9,7 @@ from adapters.base import BadTarget, Target
 from adapters.times import parse_time, to_millis
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_MY_VIEWS = re.compile(r"/(user/[^/]+|me)/my-views(?=/)")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # Pages of a controller that people have open when they copy the address; what follows is no context path.
 _PAGES = frozenset(
@@ -23,9 +24,12 @@ def parse(url: str, params: Mapping[str, object]) -> Target:
     `view` ("yes" if the path is a view), `since` (epoch milliseconds) if asked for. Raises `BadTarget`.
     """
     origin, segments = _split(url)
-    start = next((i for i, s in enumerate(segments) if s in ("job", "view", "blue") or s in _PAGES), None)
-    context = segments if start is None else segments[:start]
-    path, view = _item([] if start is None else segments[start:])
+    # A context path may be called like a page, but nothing before the item is called like its first step.
+    items = (i for i, s in enumerate(segments) if s in ("job", "view", "blue"))
+    pages = (i for i, s in enumerate(segments) if s in _PAGES)
+    start = next(items, next(pages, len(segments)))
+    context = segments[:start]
+    path, view = _item(segments[start:])
     base = "/".join([origin, *context])
     options = {"path": path, **({"view": "yes"} if view else {}), **_since(params)}
     return Target(base, base + path, options)
@@ -59,7 +63,7 @@ def _split(url: str) -> tuple[str, list[str]]:
     scheme = parts.scheme.lower()
     shown = f"[{host}]" if ":" in host else host
     default = port is None or port == {"http": 80, "https": 443}[scheme]
-    segments = [_clean(s) for s in parts.path.split("/") if s]
+    segments = [_clean(s) for s in _MY_VIEWS.sub("", parts.path).split("/") if s]
     return f"{scheme}://{shown}" + ("" if default else f":{port}"), segments
 
 

@@ -132,6 +132,7 @@ async def test_a_deleted_target_is_not_found_by_name() -> None:
         (200, {**JENKINS, "Content-Type": "application/json"}, b'{"jobs":[', Unreadable, "fit"),
         (401, {}, b"", AuthFailed, "in front of Jenkins"),
         (403, {}, b"", Forbidden, "not by Jenkins"),
+        (403, JENKINS, b"No valid crumb", Forbidden, "a permission is missing"),
         (400, JENKINS, b"Ambiguous URI path separator", QueryRejected, "rejected"),
         (500, JENKINS, b"Oops! A problem occurred", Unavailable, "500"),
         (502, {}, b"", Unavailable, "502"),

@@ -28,6 +28,8 @@ from adapters.jenkins.urls import full_name, item_path, parse
         ("https://h/blue/organizations/jenkins/x/activity", "https://h", "/job/x"),
         ("https://h/blue/organizations/jenkins/a%2Fb/detail/main/3/pipeline", "https://h", "/job/a/job/b"),
         ("https://h/ci/blue/organizations/jenkins/pipelines", "https://h/ci", ""),
+        ("https://h/builds/job/x/", "https://h/builds", "/job/x"),
+        ("https://h/ci/user/dana/my-views/view/all/job/x/", "https://h/ci", "/job/x"),
         ("https://h/ci/manage/", "https://h/ci", ""),
         ("https://h/login?from=%2Fjob%2Fx", "https://h", ""),
         ("https://[2001:db8::1]:8080/job/x", "https://[2001:db8::1]:8080", "/job/x"),
