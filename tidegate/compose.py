@@ -145,7 +145,7 @@ async def open_parts(ground: Ground, redis_url: str) -> AsyncIterator[Parts]:
         async with open_session(guard, ca_file, proxied=proxy is not None) as session:
             clock = Clock(await ground.database.time())
             budget = RedisBudget(redis, ground.database, clock)
-            remotes = Remotes(ground.adapters, session, budget, ground.vault, proxy)
+            remotes = Remotes(ground.adapters, session, budget, ground.vault, proxy, guard)
             owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
             yield Parts(ground, owner, redis_url, redis, Queue(redis), guard, session, clock, remotes)
     finally:

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.auth import Anonymous, Auth
 from adapters.base import Adapter, BadTarget
+from adapters.guard import AddressGuard
 from adapters.http import Budget, Http, Meter, Session
 from config.vault import Vault
 from store import credentials
@@ -20,13 +21,21 @@ class Remotes:
     """Opens remotes: one HTTP session, one budget for all."""
 
     def __init__(
-        self, adapters: Adapters, session: Session, budget: Budget, vault: Vault, proxy: str | None = None
+        self,
+        adapters: Adapters,
+        session: Session,
+        budget: Budget,
+        vault: Vault,
+        proxy: str | None = None,
+        guard: AddressGuard | None = None,
     ) -> None:
+        """With a `proxy` only that is dialled, and `guard` judges what it is asked for."""
         self.adapters = adapters
         self._session = session
         self._budget = budget
         self._vault = vault
         self._proxy = proxy
+        self._guard = guard
 
     async def open(
         self,
@@ -41,7 +50,17 @@ class Remotes:
             raise BadTarget("url", "This connection has no URL yet.")
         target = kind.parse(connection.url, connection.params)
         auth = await self._auth(database, kind, connection.credential_id)
-        http = Http(self._session, target.base, auth, self._budget, kind.limits, clock, meter, self._proxy)
+        http = Http(
+            self._session,
+            target.base,
+            auth,
+            self._budget,
+            kind.limits,
+            clock,
+            meter,
+            proxy=self._proxy,
+            guard=self._guard,
+        )
         return kind(target, http)
 
     def adapter_of(self, system: str) -> type[Adapter]:
