@@ -1,8 +1,17 @@
 """Values of typed columns, out of whatever the remote sent; what does not fit is None."""
 
-from datetime import datetime
+from datetime import UTC, datetime
+
+import msgspec
 
 from adapters.times import parse_time
+
+
+class Person(msgspec.Struct, frozen=True, rename="camel"):
+    """An identity, as far as columns need it."""
+
+    display_name: str | None = None
+    id: str | None = None
 
 
 def text(value: object) -> str | None:
@@ -20,14 +29,16 @@ def whole(value: object) -> int | None:
 
 
 def moment(value: object) -> datetime | None:
-    """A time with 0 to 7 fractional digits; the far end of time, "still so", is no moment."""
-    if not isinstance(value, str) or value.startswith("9999-"):
-        return None
-    return parse_time(value)
+    """A time with 0 to 7 fractional digits, as text or already decoded, in UTC."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    return parse_time(value) if isinstance(value, str) else None
 
 
 def person(value: object) -> str | None:
     """The display name of an identity: an object today, `Name <mail>` in old answers."""
+    if isinstance(value, Person):
+        return value.display_name
     if isinstance(value, dict):
         return text(value.get("displayName"))
     return value.partition(" <")[0] if isinstance(value, str) else None
@@ -35,4 +46,6 @@ def person(value: object) -> str | None:
 
 def person_id(value: object) -> str | None:
     """The identity's GUID; the old text form has none."""
+    if isinstance(value, Person):
+        return value.id
     return text(value.get("id")) if isinstance(value, dict) else None

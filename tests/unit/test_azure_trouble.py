@@ -1,5 +1,6 @@
 """The Azure DevOps adapter when the organisation refuses, lies or changes under its hands."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from random import Random
@@ -271,7 +272,8 @@ async def test_leaving_a_read_early_leaves_no_request_behind(remote: AzureDevOps
     async with adapter_of(remote) as adapter:
         reading = adapter.read("work_items", (await adapter.plan("work_items"))[0], None)
         await anext(reading)
-        await reading.aclose()
+        async with asyncio.timeout(10):
+            await reading.aclose()
 
 
 # --- by key

@@ -208,14 +208,14 @@ class Organisation:
         """So many plausible work items, in a project that is made if missing."""
         if all(project.casefold() != known.name.casefold() for known in self.projects.values()):
             self.create_project(project, "Where short messages meet.")
+        stories = [" ".join(random.choices(_WORDS, k=120)) for _ in range(40)]
         for number in range(count):
             kind, state = random.choice(_TYPES), random.choice(_STATES)
-            text = " ".join(random.choices(_WORDS, k=120))
             fields: dict[str, object] = {
                 "System.State": state,
                 "System.AssignedTo": random.choice(self.people).reference(self.name),
                 "System.Tags": "; ".join(sorted(random.sample(_WORDS, 2))),
-                "System.Description": f"<div>{text}</div>",
+                "System.Description": f"<div>{random.choice(stories)}</div>",
                 "Microsoft.VSTS.Common.Priority": random.randint(1, 4),
                 "Microsoft.VSTS.Scheduling.StoryPoints": float(random.choice((1, 2, 3, 5, 8))),
             }

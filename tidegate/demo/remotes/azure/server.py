@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from urllib.parse import quote, unquote
+from uuid import UUID
 
 import msgspec
 from aiohttp import web
@@ -77,8 +78,7 @@ class AzureDevOps(Remote):
             response = self.throttle.blocks(self.clock.now())
         if response is None:
             response = self._answer(request, await request.read(), parts[1:], caller)
-        count = len(self.ledger)
-        response.headers["ActivityId"] = response.headers["X-VSS-E2EID"] = guid("activity", count)
+        response.headers["ActivityId"] = response.headers["X-VSS-E2EID"] = str(UUID(int=len(self.ledger)))
         response.headers["X-TFS-ProcessId"] = guid("process", self.model.name)
         response.headers["X-Content-Type-Options"] = "nosniff"
         if caller is not None:
