@@ -240,6 +240,20 @@ async def test_a_build_has_its_cause_commit_and_test_counts_in_columns() -> None
         assert columns["tests_total"] == 120
 
 
+async def test_of_several_checkouts_the_one_on_the_branch_of_the_job_counts() -> None:
+    async with controller() as remote:
+        remote.add_multibranch("app", ["feature/x"])
+        checkouts = [("1" * 40, "main"), ("2" * 40, "refs/remotes/origin/feature/x")]
+        remote.start_build("app/feature%2Fx").broken = {
+            "actions": [
+                {"lastBuiltRevision": {"SHA1": sha, "branch": [{"SHA1": sha, "name": name}]}}
+                for sha, name in checkouts
+            ]
+        }
+        (build,), _ = await read_job(remote, "app/feature%2Fx")
+        assert (named(build)["commit_sha"], named(build)["branch"]) == ("2" * 40, "feature/x")
+
+
 async def test_values_of_parameters_never_leave_jenkins() -> None:
     async with controller() as remote:
         remote.add_job("app")
