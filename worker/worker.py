@@ -141,6 +141,10 @@ class Worker:
 
 
 async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
+    """Cancel tasks until they heard it: a library may swallow a cancellation that meets an answer."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=0.2)
     await asyncio.gather(*tasks, return_exceptions=True)
