@@ -203,7 +203,7 @@ async def _streamed(call: Call[Nothing, RecordQuery], walk: Walk) -> web.StreamR
                 await response.prepare(call.request)
                 call.request[STARTED] = response
             some = batch if left is None else batch[:left]
-            await response.write(b"".join(map(_line, some)))
+            await response.write(b"".join(map(line, some)))
             left = None if left is None else left - len(some)
             if left == 0:
                 break
@@ -213,7 +213,8 @@ async def _streamed(call: Call[Nothing, RecordQuery], walk: Walk) -> web.StreamR
     return response
 
 
-def _line(one: Stored) -> bytes:
+def line(one: Stored) -> bytes:
+    """The record as one line of JSON."""
     # Between the tokens of JSON a line break is a space; within its strings there is none.
     return msgspec.json.encode(_answer(one)).replace(b"\n", b" ").replace(b"\r", b" ") + b"\n"
 
