@@ -32,7 +32,7 @@ class NewConnection(Discreet, frozen=True, forbid_unknown_fields=True, kw_only=T
     frequency: Text = "hourly"
     timezone: Text = "UTC"
     streams: Streams | None = None
-    params: dict[str, object] = {}
+    params: dict[str, object] = msgspec.field(default_factory=dict)
     enabled: bool = True
     webhook_secret: Text | None = None
 
