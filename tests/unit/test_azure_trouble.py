@@ -51,6 +51,8 @@ async def test_a_bad_token_is_an_auth_failure(remote: AzureDevOps, feed: str) ->
     async with adapter_of(remote, auth=BAD_TOKEN) as adapter:
         with pytest.raises(AuthFailed) as caught:
             await read_all(adapter, feed, (await adapter.plan(feed))[0])
+    # Told by a 401: without our header it would have been a redirect to the sign-in page.
+    assert "not accepted" in caught.value.message
     assert "token" in caught.value.hint
     assert "not-a-token" not in f"{caught.value.message} {caught.value.hint}"
 
