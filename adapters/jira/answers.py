@@ -1,7 +1,5 @@
 """What Jira's answers mean: its traps as the error that names the consequence."""
 
-from datetime import timedelta
-
 import msgspec
 
 from adapters.base import (
@@ -13,10 +11,8 @@ from adapters.base import (
     RateLimited,
 )
 from adapters.http import Reply, retry_after
-from adapters.times import parse_time
 
 _MESSAGE_MOST = 300
-_PAUSE_MOST = timedelta(hours=1)
 _LOGIN = "X-Seraph-LoginReason"
 
 _CREDENTIAL_HINT = (
@@ -101,10 +97,7 @@ def _refused(reply: Reply) -> AuthFailed | None:
 
 
 def _limited(reply: Reply) -> RateLimited:
-    """Until `Retry-After`, else until `X-RateLimit-Reset` (ISO 8601 on Jira Cloud), at most an hour."""
-    until = retry_after(reply, reply.sent_at)
-    reset = parse_time(reply.headers.get("X-RateLimit-Reset"))
-    if until is None and reset is not None and reset > reply.sent_at:
-        until = min(reset, reply.sent_at + _PAUSE_MOST)
-    reason = reply.headers.get("RateLimit-Reason")
-    return RateLimited(f"Jira limits our requests{f' ({reason[:60]})' if reason else ''}.", until)
+    """Which of Jira's several limits it was, for whoever reads the sync's error."""
+    reason = reply.headers.get("RateLimit-Reason", "")[:60]
+    told = f" ({reason})" if reason else ""
+    return RateLimited(f"Jira limits our requests{told}.", retry_after(reply, reply.sent_at))

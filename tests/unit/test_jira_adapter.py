@@ -1,65 +1,16 @@
-"""Reading the issues of a simulated Jira Cloud site: completeness, cursors, interruptions."""
+"""Reading the issues of a simulated Jira Cloud site: which issues, in which shape, with which queries."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from adapters.base import Page, Partition, QueryRejected, Unavailable, Unreadable
+from adapters.base import QueryRejected
 from adapters.http import Limits
 from adapters.jira import Jira
 from tests.support import http_client, read_all, records_of
-from tidegate.demo.remotes.base import Clock, Fault
-from tidegate.demo.remotes.jira import JiraCloud
-
-NOON = datetime(2026, 3, 4, 12, 0, 30, tzinfo=UTC)
-ALL = Partition("all")
-SEARCH = "/rest/api/3/search/jql"
-
-
-def cloud(now: datetime = NOON, zone: str = "UTC") -> JiraCloud:
-    """A site with one account and one project, whose time stands still until a test moves it."""
-    remote = JiraCloud(Clock(lambda: now))
-    remote.add_account("ada@example.com", "token", zone)
-    remote.add_project("TG")
-    return remote
-
-
-@asynccontextmanager
-async def connected(
-    remote: JiraCloud, query: str = "jql=project%20=%20TG", limits: Limits | None = None, **params: str
-) -> AsyncIterator[Jira]:
-    target = Jira.parse(f"{remote.url}/issues/?{query}", params)
-    auth = Jira.auth("basic", "ada@example.com", lambda: "token")
-    async with http_client(target.base, auth, limits or Jira.limits, remote.clock.now) as http:
-        yield Jira(target, http)
-
-
-async def first_sync(remote: JiraCloud, query: str = "jql=project%20=%20TG") -> str:
-    """Read everything; the cursor after it."""
-    async with connected(remote, query) as jira:
-        _, cursor = await read_all(jira, "issues", ALL)
-    assert cursor is not None
-    return cursor
-
-
-async def keep(jira: Jira, kept: list[Page], then: Callable[[], object] = lambda: None) -> None:
-    """Read from the beginning into `kept`, doing something after each page."""
-    async for page in jira.read("issues", ALL, None):
-        kept.append(page)
-        then()
-
-
-def keys_of(pages: list[Page]) -> list[str]:
-    return [record.key for record in records_of(pages)]
-
-
-def asked(remote: JiraCloud) -> list[str]:
-    """The JQL of every search so far."""
-    return [json.loads(seen.body)["jql"] for seen in remote.requests(SEARCH)]
+from tests.unit.jira_cloud import ALL, JSON, NOON, SEARCH, asked, cloud, connected, first_sync, keys_of
+from tidegate.demo.remotes.base import Fault
 
 
 async def test_all_issues_of_a_filter_are_read_exactly_once() -> None:
@@ -168,9 +119,7 @@ async def test_the_date_in_the_query_is_local_and_cut_to_the_minute() -> None:
 async def test_an_unknown_time_zone_reads_more_rather_than_less() -> None:
     async with cloud(zone="UTC") as remote:
         cursor = await first_sync(remote)
-        remote.faults.append(
-            Fault("/myself", 200, b'{"accountId": "x"}', {"Content-Type": "application/json"})
-        )
+        remote.faults.append(Fault("/myself", 200, b'{"accountId": "x"}', JSON))
         changed = remote.create_issue("TG", "New")
         async with connected(remote) as jira:
             pages, _ = await read_all(jira, "issues", ALL, cursor)
@@ -215,132 +164,6 @@ async def test_five_hundred_issues_of_one_moment_are_all_read_incrementally() ->
         async with connected(remote) as jira:
             pages, _ = await read_all(jira, "issues", ALL, cursor)
         assert sorted(keys_of(pages)) == sorted(str(issue.id) for issue in made)
-
-
-async def test_a_page_that_fails_keeps_the_earlier_ones_and_reading_goes_on_behind_them() -> None:
-    async with cloud() as remote:
-        seeded = remote.seed(2000)
-        remote.faults.append(Fault(SEARCH, status=503, after=9))
-        kept: list[Page] = []
-        async with connected(remote) as jira:
-            with pytest.raises(Unavailable):
-                await keep(jira, kept)
-        assert len(kept) == 9
-        async with connected(remote) as jira:
-            rest, _ = await read_all(jira, "issues", ALL, kept[-1].cursor)
-        assert keys_of([*kept, *rest]) == [str(issue.id) for issue in seeded]
-
-
-async def test_a_reader_that_stops_early_goes_on_behind_its_last_page() -> None:
-    async with cloud() as remote:
-        remote.seed(450)
-        async with connected(remote) as jira:
-            reading = jira.read("issues", ALL, None)
-            first = await anext(reading)
-            await reading.aclose()
-        async with connected(remote) as jira:
-            rest, _ = await read_all(jira, "issues", ALL, first.cursor)
-        assert len(keys_of([first, *rest])) == len(set(keys_of([first, *rest]))) == 450
-
-
-async def test_the_next_page_is_on_its_way_before_this_one_is_given() -> None:
-    async with cloud() as remote:
-        remote.seed(250)
-        async with connected(remote) as jira:
-            reading = jira.read("issues", ALL, None)
-            await anext(reading)
-            async with asyncio.timeout(5):
-                while len(remote.requests(SEARCH)) < 2:  # noqa: ASYNC110 - a ledger has no event
-                    await asyncio.sleep(0.001)
-            await reading.aclose()
-
-
-async def test_closing_the_reading_takes_back_the_request_that_is_on_its_way() -> None:
-    async with cloud() as remote:
-        remote.seed(250)
-        async with connected(remote) as jira:
-            reading = jira.read("issues", ALL, None)
-            await anext(reading)
-            await reading.aclose()
-            assert not [task for task in asyncio.all_tasks() if "Site.search" in repr(task)]
-
-
-async def test_a_walk_that_was_interrupted_ends_with_the_time_of_its_first_request() -> None:
-    async with cloud() as remote:
-        remote.seed(250)
-        async with connected(remote) as jira:
-            reading = jira.read("issues", ALL, None)
-            first = await anext(reading)
-            await reading.aclose()
-        changed = remote.update_issue(10_001, status="Done")
-        remote.clock.advance(timedelta(days=2))
-        async with connected(remote) as jira:
-            _, cursor = await read_all(jira, "issues", ALL, first.cursor)
-            again, _ = await read_all(jira, "issues", ALL, cursor)
-        assert str(changed.id) in keys_of(again)
-
-
-async def test_issues_changed_during_a_first_read_move_no_other_out_of_it() -> None:
-    async with cloud() as remote:
-        remote.seed(300)
-        seen: list[str] = []
-        async with connected(remote) as jira:
-            async for page in jira.read("issues", ALL, None):
-                seen += keys_of([page])
-                for number in range(10_001, 10_050):
-                    remote.update_issue(number, status="Done")
-        assert sorted(set(seen)) == [str(number) for number in range(10_001, 10_301)]
-
-
-async def test_an_expired_token_goes_on_from_where_the_walk_was() -> None:
-    async with cloud() as remote:
-        seeded = remote.seed(1000)
-        async with connected(remote) as jira:
-            reading = jira.read("issues", ALL, None)
-            kept = [await anext(reading) for _ in range(5)]
-            await reading.aclose()
-        remote.expire_tokens()
-        async with connected(remote) as jira:
-            rest, _ = await read_all(jira, "issues", ALL, kept[-1].cursor)
-        assert set(keys_of([*kept, *rest])) == {str(issue.id) for issue in seeded}
-        assert len(keys_of(rest)) < 510
-        assert rest[-1].end
-
-
-async def test_an_expired_token_of_an_incremental_walk_loses_nothing() -> None:
-    async with cloud() as remote:
-        remote.seed(300)
-        cursor = await first_sync(remote)
-        remote.clock.advance(timedelta(hours=1))
-        changed = [remote.update_issue(number, status="Done") for number in range(10_001, 10_301)]
-        remote.clock.advance(timedelta(minutes=30))
-        async with connected(remote) as jira:
-            reading = jira.read("issues", ALL, cursor)
-            kept = [await anext(reading)]
-            await reading.aclose()
-        remote.expire_tokens()
-        async with connected(remote) as jira:
-            rest, _ = await read_all(jira, "issues", ALL, kept[0].cursor)
-        assert set(keys_of([*kept, *rest])) == {str(issue.id) for issue in changed}
-
-
-async def test_tokens_that_are_always_refused_end_in_an_error_and_not_in_a_loop() -> None:
-    async with cloud() as remote:
-        remote.seed(300, spread=timedelta())
-        pages: list[Page] = []
-        async with connected(remote) as jira:
-            with pytest.raises(Unreadable, match="refusing the page token"):
-                await keep(jira, pages, remote.expire_tokens)
-        assert len(pages) < 6
-
-
-async def test_a_token_that_repeats_is_an_error() -> None:
-    async with cloud() as remote:
-        remote.seed(400)
-        remote.repeats_token = True
-        async with connected(remote) as jira:
-            with pytest.raises(Unreadable, match="circle"):
-                await read_all(jira, "issues", ALL)
 
 
 async def test_a_changed_filter_is_read_from_the_beginning() -> None:

@@ -1,37 +1,17 @@
 """Asking the simulated Jira Cloud for single issues, and for itself."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from adapters.base import AuthFailed, BadTarget, Fetched, NotFound, Partition, QueryRejected, Unavailable
+from adapters.base import AuthFailed, BadTarget, Fetched, NotFound, QueryRejected, Unavailable
 from adapters.jira import Jira
-from tests.support import http_client, read_all, records_of
-from tidegate.demo.remotes.base import Clock, Fault
-from tidegate.demo.remotes.jira import JiraCloud
+from tests.support import read_all, records_of
+from tests.unit.jira_cloud import ALL, JSON, SEARCH, cloud, connected
+from tidegate.demo.remotes.base import Fault
 
-NOON = datetime(2026, 3, 4, 12, 0, 30, tzinfo=UTC)
 BULK = "/rest/api/3/issue/bulkfetch"
-SEARCH = "/rest/api/3/search/jql"
-JSON = {"Content-Type": "application/json"}
-
-
-def cloud() -> JiraCloud:
-    remote = JiraCloud(Clock(lambda: NOON))
-    remote.add_account("ada@example.com", "token")
-    remote.add_project("TG")
-    return remote
-
-
-@asynccontextmanager
-async def connected(remote: JiraCloud, query: str = "jql=project%20=%20TG") -> AsyncIterator[Jira]:
-    target = Jira.parse(f"{remote.url}/issues/?{query}", {})
-    auth = Jira.auth("basic", "ada@example.com", lambda: "token")
-    async with http_client(target.base, auth, Jira.limits, remote.clock.now) as http:
-        yield Jira(target, http)
 
 
 def outcome(fetched: Fetched) -> dict[str, str]:
@@ -47,7 +27,7 @@ async def test_a_fetched_issue_has_the_body_that_reading_gave() -> None:
     async with cloud() as remote:
         remote.seed(3)
         async with connected(remote) as jira:
-            pages, _ = await read_all(jira, "issues", Partition("all"))
+            pages, _ = await read_all(jira, "issues", ALL)
             fetched = await jira.fetch("issues", ["10002"])
         assert records_of(fetched) == [records_of(pages)[1]]
 
@@ -133,6 +113,16 @@ async def test_an_illegible_issue_is_rejected_and_never_called_gone() -> None:
         assert not fetched.missing
         assert [record.key for record in fetched.records] == [str(good.id)]
         assert str(bad.id) in [one.key for one in fetched.rejected]
+
+
+async def test_an_issue_that_nobody_asked_for_is_not_given() -> None:
+    async with cloud() as remote:
+        wanted, other = remote.create_issue("TG", "a"), remote.create_issue("TG", "b")
+        both = b'{"issues":[%s,%s],"isLast":true}' % (remote.body(wanted), remote.body(other))
+        remote.faults.append(Fault(SEARCH, 200, both, JSON))
+        async with connected(remote) as jira:
+            fetched = await jira.fetch("issues", [str(wanted.id)])
+        assert outcome(fetched) == {str(wanted.id): "record"}
 
 
 async def test_what_jira_could_not_look_up_is_asked_again_later() -> None:
