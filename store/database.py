@@ -22,7 +22,8 @@ BUSY_SECONDS = 30
 
 def to_text(moment: datetime) -> str:
     """The one text form of a time, everywhere: `2026-01-02T03:04:05.000Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def to_moment(value: datetime | str) -> datetime:

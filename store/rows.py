@@ -1,9 +1,8 @@
 """A page's rows of one stream: what is new, what changed, what may not overwrite what is known."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -12,22 +11,14 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.base import Column, Record, Rejected, Stream, newer
+from adapters.base import Record, Rejected, Stream, newer
 from store.database import to_moment, to_text
+from store.digest import digest
 from store.streams import COMMON, StreamTable
 
 LOOK_FIRST = timedelta(minutes=1)
 LOOK_LAST = timedelta(days=1)
 _INT64 = 1 << 63
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "text": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "time": (datetime,),
-}
-
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -77,37 +68,6 @@ def prepare(records: Sequence[Record], streams: Mapping[str, Stream]) -> tuple[l
     return ready, rejected
 
 
-def digest(body: bytes, volatile: Sequence[str]) -> bytes:
-    """The hash that decides *unchanged*: of the members' own bytes, without the volatile ones."""
-    made = blake2b(digest_size=16)
-    _hash_into(made, body, _by_head(tuple(volatile)))
-    return made.digest()
-
-
-@lru_cache(maxsize=256)
-def _by_head(paths: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
-    """Dotted paths by their first member; an empty rest means the whole member."""
-    heads: dict[str, list[str]] = {}
-    for path in paths:
-        head, _, rest = path.partition(".")
-        heads.setdefault(head, []).append(rest)
-    return {head: tuple(rests) for head, rests in heads.items()}
-
-
-def _hash_into(made: "blake2b", body: bytes, leave_out: Mapping[str, tuple[str, ...]]) -> None:
-    if not leave_out:
-        made.update(body)
-        return
-    for name, raw in _fields.decode(body).items():
-        rests = leave_out.get(name, ())
-        if "" in rests:
-            continue
-        value = bytes(raw)
-        made.update(name.encode())
-        # A member that is no object here has no volatile members either.
-        _hash_into(made, value, _by_head(rests) if value.startswith(b"{") else {})
-
-
 async def write(
     connection: AsyncConnection,
     table: StreamTable,
@@ -126,7 +86,8 @@ async def write(
     """
     latest = {r.record.key: r for r in ready}
     known = await _known(connection, table, connection_id, list(latest))
-    rows: list[list[object]] = []
+    made = _Rows(table, connection_id, observed_at, now)
+    rows: list[tuple[object, ...]] = []
     looks: list[tuple[object, ...]] = []
     new = changed = unchanged = 0
     earliest: datetime | None = None
@@ -151,7 +112,7 @@ async def write(
         look = None if item.record.final else next_look(observed_at, 0)
         earliest = _sooner(earliest, look)
         change += 1
-        rows.append(_row(item, table.stream.columns, connection_id, observed_at, now, change, look))
+        rows.append(made.row(item, change, look))
     await _upsert(connection, table, rows)
     await _postpone(connection, table, looks)
     return Written(change, new, changed, unchanged, (), len(latest), earliest)
@@ -224,43 +185,64 @@ def _older(record: Record, observed_at: datetime, before: Known) -> bool:
     return observed_at < before.observed_at if ahead is None else not ahead
 
 
-def _row(
-    item: Ready,
-    columns: Sequence[Column],
-    connection_id: int,
-    observed_at: datetime,
-    now: datetime,
-    change: int,
-    look: datetime | None,
-) -> list[object]:
-    record = item.record
-    common: list[object] = [
-        connection_id,
-        record.key,
-        record.parent,
-        record.updated_at,
-        record.version,
-        observed_at,
-        now,
-        item.hash,
-        change,
-        look,
-        0,
-        None,
-        None,
-    ]
-    return [*common, *map(_fitting, record.columns, columns), item.text]
+class _Rows:
+    """Makes the rows of a page as the driver takes them: times are text on SQLite."""
+
+    def __init__(self, table: StreamTable, connection_id: int, observed_at: datetime, now: datetime) -> None:
+        self._connection_id = connection_id
+        self._fits = [_FITS[column.type] for column in table.stream.columns]
+        self._observed_at, self._now = observed_at, now
+
+    def row(self, item: Ready, change: int, look: datetime | None) -> tuple[object, ...]:
+        record = item.record
+        typed = [fit(value) for fit, value in zip(self._fits, record.columns, strict=True)]
+        return (
+            self._connection_id,
+            record.key,
+            record.parent,
+            record.updated_at,
+            record.version,
+            self._observed_at,
+            self._now,
+            item.hash,
+            change,
+            look,
+            0,
+            None,
+            None,
+            *typed,
+            item.text,
+        )
 
 
-def _fitting(value: object, column: Column) -> object:
-    """A typed value that its column cannot hold is null; it never breaks a page."""
-    if not isinstance(value, _TYPES[column.type]):
-        return None
-    if isinstance(value, str) and "\x00" in value:
-        return None
-    if isinstance(value, int) and not -_INT64 <= value < _INT64:
-        return None
-    return value
+def _text(value: object) -> object:
+    return value if isinstance(value, str) and "\x00" not in value else None
+
+
+def _integer(value: object) -> object:
+    return value if isinstance(value, int) and -_INT64 <= value < _INT64 else None
+
+
+def _number(value: object) -> object:
+    return value if isinstance(value, float) else _integer(value)
+
+
+def _boolean(value: object) -> object:
+    return value if isinstance(value, bool) else None
+
+
+def _time(value: object) -> object:
+    return value if isinstance(value, datetime) else None
+
+
+# A typed value that its column cannot hold is null; it never breaks a page.
+_FITS: Mapping[str, Callable[[object], object]] = {
+    "text": _text,
+    "integer": _integer,
+    "number": _number,
+    "boolean": _boolean,
+    "time": _time,
+}
 
 
 async def _known(
@@ -289,7 +271,9 @@ async def _known(
     }
 
 
-async def _upsert(connection: AsyncConnection, table: StreamTable, rows: list[list[object]]) -> None:
+async def _upsert(
+    connection: AsyncConnection, table: StreamTable, rows: Sequence[tuple[object, ...]]
+) -> None:
     """The driver's own bulk path: the statement is Core's, the values go to the driver as they are."""
     if not rows:
         return
@@ -305,10 +289,11 @@ async def _postpone(
         )
 
 
-def _driver_rows(rows: Sequence[Sequence[object]], connection: AsyncConnection) -> list[Any]:
+def _driver_rows(rows: Sequence[tuple[object, ...]], connection: AsyncConnection) -> list[Any]:
+    """PostgreSQL's driver takes times as they are; SQLite has text for them."""
     if connection.dialect.name != "sqlite":
-        return [tuple(row) for row in rows]
-    return [tuple(to_text(v) if isinstance(v, datetime) else v for v in row) for row in rows]
+        return list(rows)
+    return [tuple([to_text(v) if type(v) is datetime else v for v in row]) for row in rows]
 
 
 @lru_cache(maxsize=256)

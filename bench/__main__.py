@@ -1,0 +1,105 @@
+"""`make bench`: first and second sync of 20,000 Jira issues beside the bare pipeline, on each database."""
+
+import argparse
+import asyncio
+import os
+import platform
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from statistics import median
+from uuid import uuid4
+
+from bench.bare import Nowhere, Postgres, Sqlite, run
+from bench.product import open_product
+from bench.remote import jira_process
+from store.database import Database
+
+POSTGRES = "TIDEGATE_TEST_POSTGRES"
+
+
+async def measured(work: Callable[[], Awaitable[object]]) -> float:
+    """Seconds that it took."""
+    began = time.perf_counter()
+    await work()
+    return time.perf_counter() - began
+
+
+@asynccontextmanager
+async def fresh(kind: str, folder: Path) -> AsyncIterator[Database]:
+    """An empty database of either kind."""
+    if kind == "sqlite":
+        database = Database(f"sqlite+aiosqlite:///{folder}/{uuid4().hex}.db")
+        yield database
+        await database.close()
+        return
+    schema = f"bench_{uuid4().hex}"
+    url = os.environ[POSTGRES].replace("postgresql://", "postgresql+asyncpg://", 1)
+    database = Database(url, schema)
+    yield database
+    async with database.write() as connection:
+        await connection.exec_driver_sql(f'DROP SCHEMA "{schema}" CASCADE')
+    await database.close()
+
+
+async def bare(kind: str, url: str, folder: Path) -> float:
+    """Seconds of the bare pipeline into a database."""
+    sink = (
+        Sqlite(folder / f"{uuid4().hex}.db")
+        if kind == "sqlite"
+        else await Postgres.open(os.environ[POSTGRES])
+    )
+    seconds = await measured(lambda: run(url, sink))
+    await sink.close()
+    return seconds
+
+
+async def product(kind: str, url: str, folder: Path) -> tuple[float, float]:
+    """Seconds of Tidegate's first sync, and of a full one that finds everything unchanged."""
+    async with fresh(kind, folder) as database, open_product(database) as made:
+        connection = await made.connect(url)
+        first = await measured(lambda: made.sync(connection))
+        again = await measured(lambda: made.sync(connection, "full"))
+    return first, again
+
+
+async def main(issues: int, rounds: int) -> None:
+    kinds = ["sqlite", *(["postgres"] if os.environ.get(POSTGRES) else [])]
+    print(f"{issues} issues of about 6 KB, pages of 100, {rounds} rounds, the median counts.")
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores; client and server share them.")
+    async with jira_process(issues) as url:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            await run(url, Nowhere())
+            fetch = median([await measured(lambda: run(url, Nowhere())) for _ in range(rounds)])
+            print(f"\nfetch, split and hash alone: {issues / fetch:,.0f} records/s")
+            for kind in kinds:
+                # Taken in turns, so that a busy minute of the machine meets both.
+                pairs = [
+                    (await bare(kind, url, folder), *await product(kind, url, folder)) for _ in range(rounds)
+                ]
+                plain, first, again = (median(column) for column in zip(*pairs, strict=True))
+                print(f"\n{kind}")
+                print(f"  bare pipeline             {issues / plain:8,.0f} records/s")
+                print(
+                    f"  first sync                {issues / first:8,.0f} records/s   {plain / first:.2f} x bare"
+                )
+                print(
+                    f"  all unchanged, full sync  {issues / again:8,.0f} records/s   {fetch / again:.2f} x fetch"
+                )
+    if not os.environ.get(POSTGRES):
+        print(f"\nPostgreSQL was not measured: {POSTGRES} is not set.")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"\npeak memory of this process: {peak:.0f} MB")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--issues", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args()
+    sys.exit(asyncio.run(main(asked.issues, asked.rounds)))
