@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from adapters.base import Adapter
 from adapters.guard import AddressGuard
-from adapters.http import Session, open_session
+from adapters.http import Budget, open_session
 from config import logs
 from config.logs import Redactor
 from config.settings import Settings, SettingsError, open_data_dir, vault_keys
@@ -50,8 +50,6 @@ class Parts(msgspec.Struct, frozen=True):
     redis_url: str
     redis: ArqRedis
     queue: Queue
-    guard: AddressGuard
-    session: Session
     clock: Clock
     remotes: Remotes
 
@@ -134,20 +132,29 @@ async def open_redis(settings: Settings) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def open_parts(ground: Ground, redis_url: str) -> AsyncIterator[Parts]:
-    """Everything that the roles are made of, on a Redis."""
+async def open_remotes(ground: Ground, budget: Budget) -> AsyncIterator[Remotes]:
+    """The way to the remotes, within this budget. The address guard holds for every command alike."""
     settings = ground.settings
     proxy = settings.proxy.reveal() if settings.proxy else None
     guard = AddressGuard(settings.allow_networks)
     ca_file = str(settings.ca_file) if settings.ca_file else None
+    async with open_session(guard, ca_file, proxied=proxy is not None) as session:
+        yield Remotes(ground.adapters, session, budget, ground.vault, proxy, guard)
+
+
+def owner_name() -> str:
+    """What tells this process from every other."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+
+
+@asynccontextmanager
+async def open_parts(ground: Ground, redis_url: str) -> AsyncIterator[Parts]:
+    """Everything that the roles are made of, on a Redis."""
     redis = connect(redis_url)
     try:
-        async with open_session(guard, ca_file, proxied=proxy is not None) as session:
-            clock = Clock(await ground.database.time())
-            budget = RedisBudget(redis, ground.database, clock)
-            remotes = Remotes(ground.adapters, session, budget, ground.vault, proxy, guard)
-            owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
-            yield Parts(ground, owner, redis_url, redis, Queue(redis), guard, session, clock, remotes)
+        clock = Clock(await ground.database.time())
+        async with open_remotes(ground, RedisBudget(redis, ground.database, clock)) as remotes:
+            yield Parts(ground, owner_name(), redis_url, redis, Queue(redis), clock, remotes)
     finally:
         await redis.aclose()
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import click
+from msgspec.structs import replace
 from sqlalchemy.exc import DBAPIError
 
 from adapters.base import AdapterError, BadTarget
@@ -40,9 +41,14 @@ def settings() -> Settings:
         raise WrongUse(str(e)) from None
 
 
-def run(work: Callable[[Settings, Redactor], Awaitable[T]]) -> T:
-    """Run a command to its end. What a user can meet becomes a `Failure` or `WrongUse`."""
+def run(work: Callable[[Settings, Redactor], Awaitable[T]], *, brief: bool = False) -> T:
+    """Run a command to its end. What a user can meet becomes a `Failure` or `WrongUse`.
+
+    A `brief` command says itself what came of it: of the logs only errors are shown, unless debugging.
+    """
     known = settings()
+    if brief and known.log_level != "debug":
+        known = replace(known, log_level="error")
     redactor = start_logs(known)
 
     async def main() -> T:
@@ -71,4 +77,4 @@ def on_ground(work: Callable[[Ground], Awaitable[T]]) -> T:
         async with open_ground(known, redactor) as ground:
             return await work(ground)
 
-    return run(main)
+    return run(main, brief=True)

@@ -1,0 +1,70 @@
+"""How commands reach what is set up: connections by name, secrets, the bell, and the API's rules."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.context import Bell
+from api.problems import ProblemError
+from config.secret import Secret
+from config.settings import Settings
+from store import connections
+from store.connections import Connection
+from tidegate.commands.session import Failure, WrongUse
+from tidegate.contexts import Silent
+from tidegate.redis_server import live_url
+from worker.queue import Queue, connect
+
+
+@contextmanager
+def by_the_rules() -> Iterator[None]:
+    """What the rules of the API refuse is told as an error of the command."""
+    try:
+        yield
+    except ProblemError as e:
+        raise (Failure if e.status in (404, 409) else WrongUse)(e.detail) from None
+
+
+@asynccontextmanager
+async def bell(settings: Settings) -> AsyncIterator[Bell]:
+    """Wakes the workers if there is a Redis; a command starts none for itself."""
+    url = settings.redis_url.reveal() if settings.redis_url else await live_url(settings.data_dir)
+    if url is None:
+        yield Silent()
+        return
+    redis = connect(url)
+    try:
+        yield Queue(redis)
+    finally:
+        await redis.aclose()
+
+
+async def named(connection: AsyncConnection, name: str) -> Connection:
+    """The connection of this id or name, or the error that says there is none."""
+    found = await connections.get(connection, int(name)) if name.isdigit() and len(name) < 19 else None
+    found = found or await connections.by_name(connection, name)
+    if found is None:
+        raise Failure(f"There is no connection {name}; `tidegate connections list` shows those there are.")
+    return found
+
+
+def secret_from(env: str | None, file: Path | None) -> Secret | None:
+    """The secret in a variable or a file: never an argument, for others can see those."""
+    if env is not None and file is not None:
+        raise WrongUse("Give --secret-env or --secret-file, not both.")
+    if env is not None:
+        if not os.environ.get(env):
+            raise WrongUse(f"--secret-env: the environment variable {env} is not set, or empty.")
+        return Secret(os.environ[env])
+    if file is None:
+        return None
+    try:
+        text = file.read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as e:
+        raise WrongUse(f"--secret-file: {file} cannot be read: {e}") from None
+    if not text:
+        raise WrongUse(f"--secret-file: {file} is empty.")
+    return Secret(text)

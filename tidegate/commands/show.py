@@ -1,0 +1,141 @@
+"""How commands show things: tables and colours on a terminal, plain text or JSON elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from store.health import Problem
+from store.syncs import Sync, status_of
+
+GOOD = {"healthy", "succeeded", "yes", "ok"}
+BAD = {"failed", "no", "crashing"}
+PLAIN_EVERY = 5.0  # seconds between lines of progress where there is no terminal
+
+
+def as_json(value: object) -> None:
+    """One JSON document on standard output."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value)))
+
+
+def as_lines(values: Iterable[object]) -> None:
+    for value in values:
+        click.echo(msgspec.json.encode(value))
+
+
+def as_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table on a terminal; else the same as text with tabs between the columns and no header."""
+    texts = [["" if value is None else str(value) for value in row] for row in rows]
+    if not sys.stdout.isatty():
+        for text in texts:
+            click.echo("\t".join(text))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for text in texts:
+        table.add_row(*map(_coloured, text))
+    Console().print(table)
+
+
+def _coloured(text: str) -> Any:
+    colour = "green" if text in GOOD else "red" if text in BAD else None
+    return f"[{colour}]{text}[/]" if colour else _plain(text)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def receipt(sync: Sync) -> None:
+    """What a sync came to: its state, its receipt, and the reason if it did not read everything."""
+    click.echo(_headline(sync))
+    streams = sorted({*(sync.receipt or {}), *sync.counters})
+    rows = [_stream(sync, stream) for stream in streams]
+    names = "stream expected stored complete read new changed unchanged deleted rejected".split()
+    if rows:
+        as_table(names, rows) if sys.stdout.isatty() else _aligned(names, rows)
+    if sync.error is not None:
+        click.echo(problem(sync.error))
+
+
+def _headline(sync: Sync) -> str:
+    seconds = ""
+    if sync.started_at and sync.finished_at:
+        seconds = f" in {(sync.finished_at - sync.started_at).total_seconds():.1f} s"
+    mib = sync.bytes / 2**20
+    return f"Sync {sync.id} {sync.state}{seconds}: {sync.requests} requests, {mib:.1f} MiB."
+
+
+def _stream(sync: Sync, stream: str) -> list[str]:
+    counts = sync.counters.get(stream)
+    promised = (sync.receipt or {}).get(stream)
+    said = ["-", "-", "-"]
+    if promised is not None:
+        expected = "-" if promised.expected is None else str(promised.expected)
+        said = [expected, str(promised.stored), "yes" if promised.complete else "no"]
+    names = ("read", "new", "changed", "unchanged", "deleted", "rejected")
+    return [stream, *said, *(str(getattr(counts, name)) if counts else "0" for name in names)]
+
+
+def _aligned(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[i]) for row in (names, *rows)) for i in range(len(names))]
+    for row in (names, *rows):
+        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def problem(error: Problem) -> str:
+    return f"{error.kind}: {error.message} {error.hint}".strip()
+
+
+def sync_json(sync: Sync) -> None:
+    """The sync as the API shows it."""
+    as_json(status_of(sync))
+
+
+class Progress:
+    """Tells on standard error how a sync gets on, with its rate; silent with `quiet`."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._console = Console(stderr=True)
+        self._live: Live | None = None
+        self._began = time.monotonic()
+        self._told_at = self._began
+        self._before: int | None = None
+
+    def __enter__(self) -> "Progress":
+        if self._console.is_terminal and not self._quiet:
+            self._live = Live(console=self._console, refresh_per_second=8, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, sync: Sync) -> None:
+        if self._quiet:
+            return
+        line = self._line(sync)
+        if self._live is not None:
+            self._live.update(_plain(line))
+        elif time.monotonic() - self._told_at >= PLAIN_EVERY:
+            self._told_at = time.monotonic()
+            click.echo(line, err=True)
+
+    def _line(self, sync: Sync) -> str:
+        read = sum(counts.read for counts in sync.counters.values())
+        # An earlier slice may have read some before we began to look.
+        self._before = read if self._before is None else self._before
+        rate = (read - self._before) / max(0.1, time.monotonic() - self._began)
+        each = ", ".join(f"{counts.read:,} {name}" for name, counts in sync.counters.items() if counts.read)
+        wait = f" until {sync.resume_at:%H:%M:%S} UTC" if sync.resume_at else ""
+        why = f" ({sync.error.message})" if sync.error and sync.state == "waiting" else ""
+        return f"{sync.state}{wait}: {each or 'nothing yet'}, {rate:,.0f} records/s{why}"
