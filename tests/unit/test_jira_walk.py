@@ -143,9 +143,11 @@ async def test_a_chain_begun_anew_may_use_the_same_tokens_again() -> None:
     async with cloud() as remote:
         issue = remote.create_issue("TG", "Old")
         remote.clock.advance(timedelta(days=1))
-        page = b'{"issues":[%s],"nextPageToken":"page-2"}' % remote.body(issue)
-        for status, body in ((200, page), (400, b"{}"), (200, page), (200, b'{"issues":[],"isLast":true}')):
+        first = b'{"issues":[%s],"nextPageToken":"page-2"}' % remote.body(issue)
+        second = first.replace(b"page-2", b"page-3")
+        last = b'{"issues":[],"isLast":true}'
+        for status, body in ((200, first), (200, second), (400, b"{}"), (200, first), (200, last)):
             remote.faults.append(Fault(SEARCH, status, body, JSON))
         async with connected(remote) as jira:
             pages, _ = await read_all(jira, "issues", ALL)
-        assert [page.end for page in pages] == [False, False, True]
+        assert [page.end for page in pages] == [False, False, False, True]
