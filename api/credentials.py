@@ -83,18 +83,22 @@ class CredentialQuery(Page, frozen=True):
 
 async def create(call: Call[NewCredential, Nothing]) -> CredentialAnswer:
     """Make a credential. 422 for a kind that its system does not take."""
-    body = call.body
-    _check(call.context, body, has_secret=bool(body.secret))
+    return await make(call.context, call.body)
+
+
+async def make(context: Context, body: NewCredential) -> CredentialAnswer:
+    """Check and store a credential with its secret sealed. Raises 422."""
+    _check(context, body, has_secret=bool(body.secret))
     if body.secret == MASK:
         raise invalid(FieldError("secret", "This stands for a stored secret, and there is none yet."))
     values = {name: getattr(body, name) for name in ("name", "system", "kind", "username")}
-    async with call.context.database.write() as connection:
+    async with context.database.write() as connection:
         now = await clock(connection)
         made = await credentials.add(connection, {**values, "options": _options(body)}, now)
         if body.secret:
-            sealed = call.context.vault.seal(body.secret, credentials.place(made))
+            sealed = context.vault.seal(body.secret, credentials.place(made))
             await credentials.change(connection, made, {"secret": sealed})
-        return _answer(await _found(connection, made))
+        return answer(await _found(connection, made))
 
 
 async def change(call: Call[CredentialChange, Nothing]) -> CredentialAnswer:
@@ -123,13 +127,17 @@ async def change(call: Call[CredentialChange, Nothing]) -> CredentialAnswer:
     if other or new_secret is not UNSET:
         for connection_id in users:
             await recover(context.database, connection_id, cancel=other)
-    return _answer(after)
+    return answer(after)
 
 
 async def remove(call: Call[Nothing, Nothing]) -> None:
     """Remove a credential. 409 while a connection uses it."""
-    credential_id = call.id("credential")
-    async with call.context.database.write() as connection:
+    await discard(call.context, call.id("credential"))
+
+
+async def discard(context: Context, credential_id: int) -> None:
+    """Remove a credential. Raises 404, or 409 while a connection uses it."""
+    async with context.database.write() as connection:
         if await credentials.locked(connection, credential_id) is None:
             raise not_found("credential", credential_id)
         users = await credentials.users(connection, credential_id)
@@ -146,12 +154,12 @@ async def listed(call: Call[Nothing, CredentialQuery]) -> Credentials:
         after = after_id(call.request, query) or 0
         found = await credentials.listed(connection, after, query.limit + 1, *filters)
     page = cut(call.request, found, query.limit, lambda one: ById(one.id))
-    return Credentials([_answer(one) for one in page.items], page.next)
+    return Credentials([answer(one) for one in page.items], page.next)
 
 
 async def get(call: Call[Nothing, Nothing]) -> CredentialAnswer:
     async with call.context.database.read() as connection:
-        return _answer(await _found(connection, call.id("credential")))
+        return answer(await _found(connection, call.id("credential")))
 
 
 def _merged(before: Credential, body: CredentialChange) -> NewCredential:
@@ -202,7 +210,8 @@ async def _found(connection: AsyncConnection, credential_id: int) -> Credential:
     return found
 
 
-def _answer(credential: Credential) -> CredentialAnswer:
+def answer(credential: Credential) -> CredentialAnswer:
+    """A credential as everyone sees it."""
     return CredentialAnswer(
         id=credential.id,
         name=credential.name,
