@@ -19,6 +19,8 @@ UNREACHABLE_AFTER = 5
 LIMITED_FROM = timedelta(seconds=30)
 #: So many claims in a row that died without a page suspend a connection.
 CRASHES_ALLOWED = 3
+#: A paused connection is checked so often, and goes on by itself when that succeeds.
+CHECK_EVERY = timedelta(days=1)
 #: Causes that pause everything but a person's own triggers.
 PAUSING = frozenset({"auth", "forbidden", "not_found", "crashing"})
 

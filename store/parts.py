@@ -127,23 +127,21 @@ async def keep_cursor(
     await _keep(connection, connection_id, part, {"cursor": cursor, "error": None, "updated_at": at})
 
 
-async def keep_error(
-    connection: AsyncConnection, connection_id: int, part: Part, error: Problem, at: datetime
-) -> None:
-    """Remember what went wrong in a partition; its cursor stays."""
-    await _keep(connection, connection_id, part, {"error": error, "updated_at": at})
+async def keep_errors(connection: AsyncConnection, sync: Sync, at: datetime) -> None:
+    """Remember what went wrong in which partition; earlier errors are over, and cursors stay."""
+    c = cursors.c
+    over = update(cursors).where(c.connection_id == sync.connection_id, c.error.is_not(None))
+    await connection.execute(over.values(error=None))
+    for part in await listed(connection, sync.id):
+        if part.error is not None and part.feed not in BY_KEY:
+            await _keep(connection, sync.connection_id, part, {"error": part.error, "updated_at": at})
 
 
 async def keep_all_cursors(connection: AsyncConnection, sync: Sync, at: datetime) -> None:
     """Take over the progress that a full sync kept for itself, now that it has ended."""
     for part in await listed(connection, sync.id):
-        if part.done and part.error is None and part.cursor is not None:
+        if part.done and part.error is None and part.cursor is not None and part.feed not in BY_KEY:
             await keep_cursor(connection, sync.connection_id, part, part.cursor, at)
-
-
-async def forget(connection: AsyncConnection, sync_id: int) -> None:
-    """A sync that has ended needs its parts no more."""
-    await connection.execute(sync_parts.delete().where(sync_parts.c.sync_id == sync_id))
 
 
 async def _keep(

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, Text, literal, select, union_all
+from sqlalchemy import Select, Text, cast, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store.schema import quarantine
@@ -88,6 +88,8 @@ async def quarantined(
 
 def _records(table: StreamTable, connection_id: int) -> Select[Any]:
     c = table.table.c
-    columns = [c[name] for name in Stored.__struct_fields__ if name != "stream"]
+    columns = [c[name] for name in Stored.__struct_fields__ if name not in ("stream", "body")]
     stream = literal(table.stream.name, Text).label("stream")
-    return select(stream, *columns).where(c.connection_id == connection_id)
+    # As text: the driver would decode JSON, and what it was written like would be lost.
+    body = cast(c.body, Text).label("body")
+    return select(stream, *columns, body).where(c.connection_id == connection_id)

@@ -17,8 +17,8 @@ from sqlalchemy.sql import ColumnElement
 from store import outbox
 from store.connections import locked
 from store.database import clock, now, to_moment, to_text
-from store.health import CRASHES_ALLOWED, Problem, problem, settle
-from store.schema import ENDED, LIVE, OPEN, connections, syncs
+from store.health import CHECK_EVERY, CRASHES_ALLOWED, Problem, problem, settle
+from store.schema import ENDED, LIVE, OPEN, connections, sync_parts, syncs
 
 LEASE_SECONDS = 10.0
 STATUS = "status"
@@ -267,7 +267,8 @@ async def _suspend(connection: AsyncConnection, sync_id: int, connection_id: int
     )
     await _end(connection, sync_id, "failed", at, {"error": why})
     made = update(connections).where(connections.c.id == connection_id)
-    await connection.execute(made.values(failure=why, last_error_at=at, crashes=0, ingesting=False))
+    facts = {"failure": why, "last_error_at": at, "next_check_at": at + CHECK_EVERY}
+    await connection.execute(made.values(**facts, crashes=0, ingesting=False))
     await settle(connection, connection_id, at)
     await tell(connection, sync_id, at)
 
@@ -312,13 +313,11 @@ async def pass_on(connection: AsyncConnection, sync: Sync, values: Mapping[str, 
 async def postpone(
     connection: AsyncConnection, sync: Sync, until: datetime, at: datetime, values: Mapping[str, object]
 ) -> None:
-    """Let the sync wait until a time, holding nothing."""
+    """Let the sync wait until a time, holding nothing. `values` say since when, and how often already."""
     waiting: dict[str, object] = {
         "state": "waiting",
         "run_at": until,
         "resume_at": until,
-        "waiting_since": sync.waiting_since or at,
-        "tries": sync.tries + 1,
         "lease_owner": None,
         "lease_until": None,
     }
@@ -345,6 +344,12 @@ async def _end(
         "lease_until": None,
     }
     await set_values(connection, sync_id, {**values, **freed})
+    await _forget_parts(connection, sync_id)
+
+
+async def _forget_parts(connection: AsyncConnection, sync_id: int) -> None:
+    """What was left to read is of no use any more."""
+    await connection.execute(sync_parts.delete().where(sync_parts.c.sync_id == sync_id))
 
 
 async def cancel(connection: AsyncConnection, sync: Sync, at: datetime, why: Problem | None = None) -> bool:
@@ -362,6 +367,7 @@ async def cancel(connection: AsyncConnection, sync: Sync, at: datetime, why: Pro
     )
     if (await connection.execute(made)).first() is None:
         return False
+    await _forget_parts(connection, sync.id)
     if sync.lane == "bulk":
         held = update(connections).where(connections.c.id == sync.connection_id)
         await connection.execute(held.values(ingesting=False, limited_until=None))

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.frequency import parse_frequency
 from store import connections, parts, rows, syncs
-from store.health import LIMITED_FROM, PAUSING, Problem, problem
+from store.health import CHECK_EVERY, LIMITED_FROM, PAUSING, Problem, problem
 from store.parts import Part
 from store.records import Progress
 from store.syncs import Ring, Sync
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-CHECK_EVERY = timedelta(days=1)
 _STALE_AFTER = 3  # periods without a success
 _STALE_AT_LEAST = timedelta(minutes=15)
 
@@ -77,10 +76,10 @@ async def _end(
     outcome: End,
     now: datetime,
 ) -> Sequence[Ring]:
-    await _part_errors(connection, sync, now)
+    if sync.lane == "bulk":
+        await parts.keep_errors(connection, sync, now)
     if sync.scope == "full" and outcome.state != "failed":
         await parts.keep_all_cursors(connection, sync, now)
-    await parts.forget(connection, sync.id)
     # The sync ends before the connection's health is told: consumers see the reason first.
     values = {**progress.columns(), "receipt": outcome.receipt, "error": outcome.error}
     await syncs.finish(connection, sync, outcome.state, now, values)
@@ -90,12 +89,6 @@ async def _end(
     await connections.change(connection, held["id"], now, facts)
     queued = await syncs.next_in_lane(connection, sync.connection_id, sync.lane)
     return () if queued is None else (queued,)
-
-
-async def _part_errors(connection: AsyncConnection, sync: Sync, now: datetime) -> None:
-    for part in await parts.listed(connection, sync.id):
-        if part.error is not None:
-            await parts.keep_error(connection, sync.connection_id, part, part.error, now)
 
 
 def _facts(held: RowMapping, sync: Sync, outcome: End, now: datetime) -> dict[str, object]:

@@ -82,8 +82,11 @@ def conclude(
     receipt = receipts(parts, counters, streams)
     failed = [part for part in parts if part.error is not None]
     reading = [part for part in parts if part.feed not in BY_KEY]
-    if failed and reading and all(part.error is not None for part in reading):
-        return End("failed", receipt, failed[0].error, failure=True)
+    if reading and all(part.error is not None for part in reading):
+        return End("failed", receipt, reading[0].error, failure=True)
+    if not reading and failed and len(failed) == len(parts):
+        # Named records say nothing about the connection as a whole.
+        return End("failed", receipt, _of_parts(failed, len(parts)))
     if failed:
         return End("partial", receipt, _of_parts(failed, len(parts)))
     if shortfall := _shortfall(receipt, counters, parts):

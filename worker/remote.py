@@ -6,10 +6,10 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.auth import Anonymous, Auth
-from adapters.base import Adapter, BadTarget
+from adapters.base import Adapter, AuthFailed, BadTarget
 from adapters.guard import AddressGuard
 from adapters.http import Budget, Http, Meter, Session
-from config.vault import Vault
+from config.vault import Vault, VaultError
 from store import credentials
 from store.connections import Connection
 from store.credentials import Credential
@@ -81,4 +81,11 @@ class Remotes:
 
     def _revealer(self, credential: Credential, sealed: str | None) -> Callable[[], str]:
         """Opens the secret for the moment of a request; what is kept is sealed."""
-        return lambda: self._vault.open(sealed, credentials.place(credential.id)) if sealed else ""
+
+        def reveal() -> str:
+            try:
+                return self._vault.open(sealed, credentials.place(credential.id)) if sealed else ""
+            except VaultError as e:
+                raise AuthFailed(f"The secret of credential {credential.name} cannot be opened: {e}") from e
+
+        return reveal
