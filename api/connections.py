@@ -18,6 +18,7 @@ from store import connections
 from store.connections import Connection
 from store.schema import connections as table
 
+Health = Literal["disabled", "failed", "rate_limited", "processing", "partial", "stale", "pending", "healthy"]
 Streams = Annotated[list[Name], Meta(max_length=100)]
 
 
@@ -107,7 +108,7 @@ class ConnectionQuery(Page, frozen=True, kw_only=True):
     """Which connections. `project_id=null` are those of the account."""
 
     system: Text | None = None
-    health: Text | None = None
+    health: Health | None = None
     name: Text | None = None
     project_id: Id | UnsetType | None = UNSET
 

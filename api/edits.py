@@ -86,7 +86,7 @@ def consequences(before: Connection, wanted: Wanted, checked: Checked, now: date
     """
     other_target = (
         before.canonical != checked.canonical
-        or before.streams != checked.streams
+        or _chosen(before.streams) != _chosen(checked.streams)
         or _of_the_target(before.params) != _of_the_target(wanted.params)
     )
     other_identity = before.credential_id != wanted.credential_id
@@ -121,6 +121,10 @@ def _next_due(
     if rescheduled and not waits:
         return checked.frequency.next_after(now, before.id)
     return before.next_due_at
+
+
+def _chosen(streams: list[str] | None) -> frozenset[str] | None:
+    return None if streams is None else frozenset(streams)
 
 
 def _of_the_target(params: object) -> object:

@@ -41,9 +41,9 @@ async def cursors_of(api: Api, connection_id: int) -> int:
         return len((await connection.execute(query)).all())
 
 
-async def failed(api: Api, kind: str = "auth", **values: object) -> Any:
+async def failed(api: Api, kind: str = "auth") -> Any:
     """A connection that a failure has paused, with its time far away."""
-    made = await api.shelf(frequency="daily", **values)
+    made = await api.shelf(frequency="daily")
     far = await now(api) + timedelta(hours=9)
     why = Problem(kind, "It went wrong.", "Do something.")
     await set_columns(
@@ -170,6 +170,7 @@ async def test_what_changes_the_reading_cancels_what_runs(api: Api, change: dict
         ({"streams": ["books"]}, 0),
         ({"url": "https://shelf.example/3"}, 2),
         ({"params": {"census_every": "12h"}}, 2),
+        ({"streams": ["loans", "books"]}, 2),
         ({"credential_id": 1}, 2),
         ({"enabled": False}, 2),
     ],
@@ -178,7 +179,7 @@ async def test_another_target_is_read_from_the_beginning(
     api: Api, change: dict[str, object], kept: int
 ) -> None:
     await api.credential()
-    made = await api.shelf()
+    made = await api.shelf(streams=["books", "loans"])
     await api.synced(made["id"])
     assert await cursors_of(api, made["id"]) == 2
     await api.patch(f"/v1/connections/{made['id']}", change)

@@ -2,10 +2,14 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store.database import Database, clock
 from tests.api_server import Api, serving_api
@@ -134,6 +138,32 @@ async def test_lines_can_be_limited_and_gone_on_with(api: Api) -> None:
     cursor = (await api.get(f"{path}?limit=3"))["next"]
     assert keys(await lines(api, f"{path}?cursor={cursor}&limit=1")) == ["b04"]
     assert await lines(api, f"{path}?changed_after=100000") == []
+
+
+class Tiring(Database):
+    """A database that answers so many reads, and no more."""
+
+    reads = 0
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        self.reads -= 1
+        if self.reads < 0:
+            raise OperationalError("SELECT", {}, ConnectionError("gone"))
+        async with super().read() as connection:
+            yield connection
+
+
+async def test_lines_that_cannot_go_on_are_cut_off_and_never_look_complete(database: Database) -> None:
+    url = database.engine.url.render_as_string(hide_password=False)
+    tiring = Tiring(url, database.schema)
+    async with serving_api(database, database=tiring) as api:
+        tiring.reads = 100
+        path = await filled(api, 450)
+        tiring.reads = 3  # the connection, and two batches of lines
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await lines(api, path)
+    await tiring.close()
 
 
 async def test_a_cursor_by_key_is_none_by_change(api: Api) -> None:
