@@ -1,23 +1,27 @@
-"""`tidegate demo`: see Tidegate at work before pointing it at anything of your own."""
+"""`tidegate demo`: Tidegate at work on simulated systems."""
 
 import os
 
 import click
 
-from tidegate.commands.session import Failure, run
-from tidegate.demo import story
+from config.logs import Redactor
+from config.settings import Settings
+from tidegate.commands.session import run
+from tidegate.demo.story import surroundings, tell
 
 
 @click.command()
-@click.option("--until-healthy", is_flag=True, help="End as soon as every connection is healthy.")
+@click.option("--until-healthy", is_flag=True, help="End once all connections are healthy.")
 def demo(until_healthy: bool) -> None:
-    """Show Tidegate at work on simulated Jira, Jenkins and Azure DevOps servers that are alive.
+    """Start simulated Jira, Jenkins and Azure DevOps servers, keep them in step, and show where to look.
 
-    Starts everything on embedded defaults in the folder .demo, makes three connections, shows them filling,
-    and keeps running until Ctrl-C. Nothing outside .demo is touched and no network is used; TIDEGATE_
-    variables are honoured.
+    Everything is kept in the folder .demo here, unless TIDEGATE_DATA_DIR says otherwise. Stop with Ctrl-C.
     """
-    story.surroundings(os.environ)
-    healthy = run(lambda settings, redactor: story.tell(settings, redactor, until_healthy=until_healthy))
+    surroundings(os.environ)
+
+    async def main(settings: Settings, redactor: Redactor) -> bool:
+        return await tell(settings, redactor, until_healthy=until_healthy)
+
+    healthy = run(main)
     if until_healthy and not healthy:
-        raise Failure("The demo was stopped before every connection was healthy.")
+        raise SystemExit(1)

@@ -1,20 +1,22 @@
 """How commands reach what is set up: connections by name, secrets, the bell, and the API's rules."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from api.context import Bell
+from adapters.http import LocalBudget, utc_now
+from api.context import Bell, Context
 from api.problems import ProblemError
 from config.secret import Secret
 from config.settings import Settings
 from store import connections
 from store.connections import Connection
 from tidegate.commands.session import Failure, WrongUse
-from tidegate.contexts import Silent
+from tidegate.compose import Ground, open_remotes
+from tidegate.contexts import Silent, offline
 from tidegate.redis_server import live_url
 from worker.queue import Queue, connect
 
@@ -68,3 +70,22 @@ def secret_from(env: str | None, file: Path | None) -> Secret | None:
     if not text:
         raise WrongUse(f"--secret-file: {file} is empty.")
     return Secret(text)
+
+
+def pairs(given: Iterable[str]) -> dict[str, str]:
+    """Parameters as they are typed: NAME=VALUE."""
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise WrongUse(f"--param {text}: write it as NAME=VALUE.")
+        found[name] = value
+    return found
+
+
+@asynccontextmanager
+async def context(ground: Ground) -> AsyncIterator[Context]:
+    """The API's rules on this database; what they refuse is told as an error of the command."""
+    with by_the_rules():
+        async with open_remotes(ground, LocalBudget(utc_now)) as remotes, bell(ground.settings) as ringing:
+            yield offline(ground, remotes, ringing)

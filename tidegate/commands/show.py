@@ -19,6 +19,10 @@ BAD = {"failed", "no", "crashing"}
 PLAIN_EVERY = 5.0  # seconds between lines of progress where there is no terminal
 
 
+def on_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
 def as_json(value: object) -> None:
     """One JSON document on standard output."""
     click.echo(msgspec.json.format(msgspec.json.encode(value)))
@@ -32,7 +36,7 @@ def as_lines(values: Iterable[object]) -> None:
 def as_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on a terminal; else the same as text with tabs between the columns and no header."""
     texts = [["" if value is None else str(value) for value in row] for row in rows]
-    if not sys.stdout.isatty():
+    if not on_terminal():
         for text in texts:
             click.echo("\t".join(text))
         return
@@ -60,7 +64,7 @@ def receipt(sync: Sync) -> None:
     rows = [_stream(sync, stream) for stream in streams]
     names = "stream expected stored complete read new changed unchanged deleted rejected".split()
     if rows:
-        as_table(names, rows) if sys.stdout.isatty() else _aligned(names, rows)
+        as_table(names, rows) if on_terminal() else _aligned(names, rows)
     if sync.error is not None:
         click.echo(problem(sync.error))
 

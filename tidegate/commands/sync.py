@@ -17,7 +17,7 @@ from store import processes
 from store.database import clock
 from store.syncs import Scope, Sync
 from tidegate.commands import show
-from tidegate.commands.reach import bell, by_the_rules, named, secret_from
+from tidegate.commands.reach import bell, by_the_rules, named, pairs, secret_from
 from tidegate.commands.session import Failure, WrongUse, run
 from tidegate.compose import Ground, open_ground, open_remotes, owner_name
 from tidegate.foreground import follow as follow_sync
@@ -129,7 +129,7 @@ def sync(
         asked = Asked(
             system=system,
             url=url,
-            params=_params(params),
+            params=pairs(params),
             streams=streams,
             username=username,
             secret=_secret(username, secret_env, secret_file),
@@ -157,14 +157,6 @@ def _code(sync: Sync, *, follow: bool) -> int:
     until = f" until {sync.resume_at:%Y-%m-%d %H:%M:%S} UTC" if sync.resume_at else ""
     click.echo(f"Gave up waiting: the remote keeps us waiting{until}. --patience waits longer.", err=True)
     return 3 if sync.pages else 1
-
-
-def _params(given: tuple[str, ...]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in given]
-    for name, equals, _ in pairs:
-        if not (name and equals):
-            raise WrongUse(f"--param {name}: write it as NAME=VALUE.")
-    return {name: value for name, _, value in pairs}
 
 
 def _secret(username: str | None, env: str | None, file: Path | None) -> Secret | None:

@@ -1,0 +1,176 @@
+"""`tidegate connections`: what is kept in step, how often, and how it stands."""
+
+from collections.abc import Mapping
+
+import click
+import msgspec
+from msgspec.structs import replace
+
+from api import edits
+from api.access import ADMIN
+from api.connections import NewConnection, answer, wanted_of
+from store import connections as stored
+from store.connections import Connection
+from store.database import to_text
+from tidegate.commands import show
+from tidegate.commands.reach import context, named, pairs
+from tidegate.commands.session import WrongUse, on_ground
+from tidegate.compose import Ground
+
+ALL = 1_000_000
+COLUMNS = ("id", "name", "system", "health", "cause", "frequency", "last success", "next due")
+
+
+@click.group(no_args_is_help=True)
+def connections() -> None:
+    """List, show, add and change what is kept in step."""
+
+
+@connections.command("list")
+@click.option("--json", "json_", is_flag=True, help="One JSON object a line.")
+def listed(json_: bool) -> None:
+    """All connections, and how they stand."""
+
+    async def main(ground: Ground) -> None:
+        async with ground.database.read() as connection:
+            found = await stored.listed(connection, 0, ALL)
+        if json_:
+            show.as_lines(answer(one, ADMIN) for one in found)
+        else:
+            show.as_table(COLUMNS, [_row(one) for one in found])
+
+    on_ground(main)
+
+
+def _row(one: Connection) -> tuple[object, ...]:
+    times = [to_text(at) if at else None for at in (one.last_success_at, one.next_due_at)]
+    return (one.id, one.name, one.system, one.health, one.cause, one.frequency, *times)
+
+
+@connections.command("show")
+@click.argument("name", metavar="CONNECTION")
+@click.option("--json", "json_", is_flag=True, help="Print it as JSON.")
+def shown(name: str, json_: bool) -> None:
+    """One connection by its id or name: all that is known of it, and what is wrong if something is."""
+
+    async def main(ground: Ground) -> None:
+        async with ground.database.read() as connection:
+            found = await named(connection, name)
+        told = answer(found, ADMIN)
+        if json_:
+            show.as_json(told)
+            return
+        facts = msgspec.to_builtins(told)
+        # Whoever sees the screen could otherwise push into this connection.
+        facts.pop("callback_token")
+        show.as_table(("", ""), [(key, value) for key, value in facts.items() if value is not None])
+
+    on_ground(main)
+
+
+@connections.command()
+@click.argument("name")
+@click.option("--system", required=True, help="jira, jenkins, azure, or one that a package adds.")
+@click.option("--url", help="The URL as you would paste it. Without one it is a draft.")
+@click.option("--credential", type=int, metavar="ID", help="The credential; without one, anonymously.")
+@click.option("--project", type=int, metavar="ID", help="The project that it belongs to.")
+@click.option(
+    "--frequency", default="hourly", show_default=True, help="manually, daily, every 15m, cron, ..."
+)
+@click.option("--timezone", default="UTC", show_default=True, help="For stated times and cron.")
+@click.option("--stream", "streams", multiple=True, help="Read only this stream. May be repeated.")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="May be repeated.")
+@click.option("--json", "json_", is_flag=True, help="Print it as JSON.")
+def add(
+    name: str,
+    system: str,
+    url: str | None,
+    credential: int | None,
+    project: int | None,
+    frequency: str,
+    timezone: str,
+    streams: tuple[str, ...],
+    params: tuple[str, ...],
+    json_: bool,
+) -> None:
+    """Add a connection called NAME. With a frequency it is due at once."""
+    values = {
+        "name": name,
+        "system": system,
+        "url": url,
+        "credential_id": credential,
+        "project_id": project,
+        "frequency": frequency,
+        "timezone": timezone,
+        "streams": list(streams) or None,
+        "params": pairs(params),
+    }
+
+    async def main(ground: Ground) -> None:
+        async with context(ground) as rules:
+            made = await edits.make(rules, wanted_of(_new(values)), None)
+        if json_:
+            show.as_json(answer(made, ADMIN))
+        else:
+            due = f"first due at {to_text(made.next_due_at)}" if made.next_due_at else "synced when asked"
+            click.echo(f"Connection {made.id} {made.name} is stored, {due}.")
+
+    on_ground(main)
+
+
+def _new(values: Mapping[str, object]) -> NewConnection:
+    try:
+        return msgspec.convert(dict(values), NewConnection)
+    except msgspec.ValidationError as e:
+        raise WrongUse(str(e)) from None
+
+
+@connections.command()
+@click.argument("name", metavar="CONNECTION")
+def enable(name: str) -> None:
+    """Enable a connection; with a frequency it is due at once."""
+    _set(name, enabled=True)
+
+
+@connections.command()
+@click.argument("name", metavar="CONNECTION")
+def disable(name: str) -> None:
+    """Disable a connection: what runs for it is cancelled, its records stay."""
+    _set(name, enabled=False)
+
+
+def _set(name: str, *, enabled: bool) -> None:
+    async def main(ground: Ground) -> None:
+        async with ground.database.read() as connection:
+            found = await named(connection, name)
+        async with context(ground) as rules:
+            after = await edits.edit(rules, found.id, lambda wanted: replace(wanted, enabled=enabled))
+        click.echo(f"Connection {after.id} {after.name} is {'enabled' if enabled else 'disabled'}.")
+
+    on_ground(main)
+
+
+@connections.command()
+@click.argument("name", metavar="CONNECTION")
+@click.option(
+    "--records",
+    type=click.Choice(["keep", "delete"]),
+    default="keep",
+    show_default=True,
+    help="What becomes of its records; they are deleted in the background.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(name: str, records: str, yes: bool) -> None:
+    """Remove a connection and cancel its syncs."""
+
+    async def main(ground: Ground) -> None:
+        async with ground.database.read() as connection:
+            found = await named(connection, name)
+        question = f"Remove connection {found.id} {found.name} and {records} its records?"
+        if not yes and not click.confirm(question, err=True):
+            raise click.Abort
+        async with context(ground) as rules:
+            await edits.remove(rules, found.id, purge=records == "delete")
+        click.echo(f"Connection {found.id} {found.name} is removed.")
+
+    on_ground(main)

@@ -1,0 +1,78 @@
+"""`tidegate events`: what happened and what happens, as CloudEvents from the database."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import click
+import msgspec
+
+from events.envelope import dressed
+from store import outbox
+from store.database import clock, to_text
+from store.outbox import Event
+from tidegate.commands import show
+from tidegate.commands.reach import named
+from tidegate.commands.session import on_ground
+from tidegate.commands.sync import Duration
+from tidegate.compose import Ground
+
+LOOK_SECONDS = 0.25
+BATCH = 500
+
+
+@click.command()
+@click.option("--follow", is_flag=True, help="Go on printing what happens from now on, until Ctrl-C.")
+@click.option("--since", type=Duration(), help="Begin so long ago (1h, 2d); up to 7 days are kept.")
+@click.option("--after", type=int, metavar="POSITION", help="Begin after this position.")
+@click.option("--connection", metavar="CONNECTION", help="Only of this connection, by its id or name.")
+@click.option("--json", "json_", is_flag=True, help="CloudEvents JSON, one a line. The default when piped.")
+def events(
+    follow: bool, since: timedelta | None, after: int | None, connection: str | None, json_: bool
+) -> None:
+    """Print events: all that are kept, or those of --since or --after; with --follow also what is to come.
+
+    An event is printed once the relay of `tidegate up` or `tidegate scheduler` has numbered it.
+    """
+
+    async def main(ground: Ground) -> None:
+        async with ground.database.read() as reading:
+            only = None if connection is None else (await named(reading, connection)).id
+            at = 0 if after is None else after
+            if since is not None:
+                at = await outbox.position_before(reading, await clock(reading) - since)
+            elif follow and after is None:
+                at = await outbox.last_position(reading)
+        await _print(ground, at, only, follow=follow, plain=json_ or not show.on_terminal())
+
+    on_ground(main)
+
+
+async def _print(ground: Ground, at: int, only: int | None, *, follow: bool, plain: bool) -> None:
+    while True:
+        async with ground.database.read() as connection:
+            found: Sequence[Event] = await outbox.after(connection, at, BATCH, only)
+        for event in found:
+            click.echo(dressed(event) if plain else _line(event))
+            at = event.position or at
+        if len(found) < BATCH:
+            if not follow:
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+class _Data(msgspec.Struct):
+    """The few members of either type of event that a line shows."""
+
+    state: str = ""
+    scope: str = ""
+    trigger: str = ""
+    health: str = ""
+    cause: str | None = None
+
+
+def _line(event: Event) -> str:
+    data = msgspec.json.decode(event.data, type=_Data)
+    what = f"{data.state} ({data.scope}, {data.trigger})" if data.state else data.health
+    why = f": {data.cause}" if data.cause else ""
+    return f"{to_text(event.at)}  {event.position}  connection {event.connection_id}  {what}{why}"
