@@ -11,11 +11,12 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.base import Page, Record, Rejected
+from adapters.base import Page, Rejected
 from store import parts, rows, syncs
 from store.database import Database
 from store.health import settle
 from store.parts import Part
+from store.rows import Ready
 from store.schema import connections, quarantine
 from store.schema import syncs as syncs_table
 from store.streams import StreamTables
@@ -49,7 +50,8 @@ class Progress(msgspec.Struct):
 class Target(msgspec.Struct, frozen=True):
     """Where pages go: the sync, who holds it, and the tables of its system.
 
-    `quarantined`: the connection has records in quarantine, which a good reading frees.
+    `quarantined`: the connection has records in quarantine, which a good reading frees. `streams` are those
+    that the connection selects; a feed may bring more.
     """
 
     sync: Sync
@@ -57,13 +59,44 @@ class Target(msgspec.Struct, frozen=True):
     system: str
     tables: StreamTables
     quarantined: bool = False
+    streams: frozenset[str] | None = None
+
+    def takes(self, stream: str) -> bool:
+        return self.streams is None or stream in self.streams
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A page that is ready to be written: the hashes are made, what no database can hold is rejected."""
+
+    page: Page
+    ready: Mapping[str, Sequence[Ready]]
+    rejected: Sequence[Rejected]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.ready and not self.rejected
+
+
+def prepare_page(to: Target, page: Page) -> Prepared:
+    """The work on a page that needs no transaction."""
+    ready: dict[str, list[Ready]] = {}
+    rejected = [one for one in page.rejected if to.takes(one.stream)]
+    for record in page.records:
+        if not to.takes(record.stream):
+            continue
+        one = rows.prepare(record, to.tables.get(to.system, record.stream).stream)
+        if isinstance(one, Rejected):
+            rejected.append(one)
+        else:
+            ready.setdefault(record.stream, []).append(one)
+    return Prepared(page, ready, rejected)
 
 
 async def commit_page(
     database: Database,
     to: Target,
     part: Part,
-    page: Page,
+    prepared: Prepared,
     progress: Progress,
     *,
     looking: bool = False,
@@ -75,16 +108,14 @@ async def commit_page(
     `looking`: the page holds records that were read again because they were unfinished, and `missing` are
     the keys of those that were not there; the part's partition is their stream.
     """
-    streams = {record.stream: to.tables.get(to.system, record.stream) for record in page.records}
-    ready, unfit = rows.prepare(page.records, {name: table.stream for name, table in streams.items()})
-    rejected = [*page.rejected, *unfit]
+    page, rejected = prepared.page, prepared.rejected
     counted = {name: msgspec.structs.replace(counts) for name, counts in progress.counters.items()}
     stored = dict(part.stored)
     async with database.write() as connection:
         held, now = await syncs.hold(connection, to.sync, to.owner)
         change, look_at = int(held["change_sequence"]), held["next_look_at"]
-        for name, table in streams.items():
-            mine = [item for item in ready if item.record.stream == name]
+        for name, mine in prepared.ready.items():
+            table = to.tables.get(to.system, name)
             written = await rows.write(
                 connection, table, to.sync.connection_id, mine, page.observed_at, now, change, looking=looking
             )
@@ -99,7 +130,7 @@ async def commit_page(
             counts = counted.setdefault(one.stream, Counts())
             counts.read, counts.rejected = counts.read + 1, counts.rejected + 1
         if to.quarantined:
-            await _release(connection, to.sync.connection_id, [item.record for item in ready])
+            await _release(connection, to.sync.connection_id, prepared.ready)
         await _quarantine(connection, to.sync, rejected, now)
         after = await _advance(connection, to.sync, part, page, stored, now)
         await _tally(connection, to.sync, progress, counted, now)
@@ -188,11 +219,13 @@ async def is_quarantined(connection: AsyncConnection, connection_id: int) -> boo
     return bool((await connection.execute(query)).scalar())
 
 
-async def _release(connection: AsyncConnection, connection_id: int, records: Sequence[Record]) -> None:
+async def _release(
+    connection: AsyncConnection, connection_id: int, ready: Mapping[str, Sequence[Ready]]
+) -> None:
     """What can be read again leaves the quarantine."""
     c = quarantine.c
-    for stream in {record.stream for record in records}:
-        keys = [record.key for record in records if record.stream == stream]
+    for stream, items in ready.items():
+        keys = [item.record.key for item in items]
         where = (c.connection_id == connection_id, c.stream == stream, c.key.in_(keys))
         await connection.execute(quarantine.delete().where(*where))
 
@@ -206,7 +239,7 @@ async def _quarantine(
         values = {
             "connection_id": sync.connection_id,
             "stream": one.stream,
-            "key": one.key or "?" + blake2b(one.body, digest_size=8).hexdigest(),
+            "key": (one.key or "").replace("\x00", "") or "?" + blake2b(one.body, digest_size=8).hexdigest(),
             "reason": one.reason.replace("\x00", ""),
             "body": one.body.decode(errors="replace").replace("\x00", "\ufffd"),
             "sync_id": sync.id,

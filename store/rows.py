@@ -1,8 +1,9 @@
 """A page's rows of one stream: what is new, what changed, what may not overwrite what is known."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, datetime, timedelta
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -54,18 +55,15 @@ class Ready(msgspec.Struct, frozen=True):
     hash: bytes
 
 
-def prepare(records: Sequence[Record], streams: Mapping[str, Stream]) -> tuple[list[Ready], list[Rejected]]:
-    """Hash the bodies without their volatile members. What no database can hold is rejected."""
-    ready, rejected = [], []
-    for record in records:
-        try:
-            text = record.body.decode()
-            if "\x00" in record.key:
-                raise ValueError("the key holds a NUL character")
-            ready.append(Ready(record, text, digest(record.body, streams[record.stream].volatile)))
-        except (ValueError, msgspec.DecodeError) as e:
-            rejected.append(Rejected(record.stream, record.key.replace("\x00", ""), str(e), record.body))
-    return ready, rejected
+def prepare(record: Record, stream: Stream) -> Ready | Rejected:
+    """Hash the body without its volatile members. What no database can hold is rejected."""
+    try:
+        text = record.body.decode()
+        if "\x00" in record.key:
+            raise ValueError("the key holds a NUL character")
+        return Ready(record, text, digest(record.body, stream.volatile))
+    except (ValueError, msgspec.DecodeError) as e:
+        return Rejected(record.stream, record.key.replace("\x00", ""), str(e), record.body)
 
 
 async def write(
@@ -84,12 +82,12 @@ async def write(
     An observation with a lower version, or with an equal or no version and an earlier request time, does
     not overwrite. `looking`: these were read because they were unfinished, so the next look is later.
     """
-    latest = {r.record.key: r for r in ready}
+    latest = _latest(ready)
     known = await _known(connection, table, connection_id, list(latest))
     made = _Rows(table, connection_id, observed_at, now)
     rows: list[tuple[object, ...]] = []
     looks: list[tuple[object, ...]] = []
-    new = changed = unchanged = 0
+    new = changed = unchanged = gone = 0
     earliest: datetime | None = None
     for key, item in latest.items():
         before = known.get(key)
@@ -98,6 +96,7 @@ async def write(
             new += 1
         elif _older(item.record, observed_at, before):
             unchanged += 1
+            gone += before.gone
             continue
         elif before.hash == item.hash and not before.gone:
             unchanged += 1
@@ -115,7 +114,7 @@ async def write(
         rows.append(made.row(item, change, look))
     await _upsert(connection, table, rows)
     await _postpone(connection, table, looks)
-    return Written(change, new, changed, unchanged, (), len(latest), earliest)
+    return Written(change, new, changed, unchanged, (), len(latest) - gone, earliest)
 
 
 async def miss(
@@ -180,6 +179,16 @@ def _sooner(a: datetime | None, b: datetime | None) -> datetime | None:
     return min(a, b) if a and b else a or b
 
 
+def _latest(ready: Sequence[Ready]) -> dict[str, Ready]:
+    """Of a key that stands twice in a page, the higher version; where versions do not tell, the last."""
+    latest: dict[str, Ready] = {}
+    for item in ready:
+        other = latest.get(item.record.key)
+        if other is None or newer(other.record.version, item.record.version) is not True:
+            latest[item.record.key] = item
+    return latest
+
+
 def _older(record: Record, observed_at: datetime, before: Known) -> bool:
     ahead = newer(record.version, before.version)
     return observed_at < before.observed_at if ahead is None else not ahead
@@ -200,7 +209,7 @@ class _Rows:
             self._connection_id,
             record.key,
             record.parent,
-            record.updated_at,
+            _time(record.updated_at),
             record.version,
             self._observed_at,
             self._now,
@@ -220,11 +229,14 @@ def _text(value: object) -> object:
 
 
 def _integer(value: object) -> object:
-    return value if isinstance(value, int) and -_INT64 <= value < _INT64 else None
+    # A bool is an int to Python alone.
+    return value if type(value) is int and -_INT64 <= value < _INT64 else None
 
 
 def _number(value: object) -> object:
-    return value if isinstance(value, float) else _integer(value)
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    return _integer(value)
 
 
 def _boolean(value: object) -> object:
@@ -232,7 +244,10 @@ def _boolean(value: object) -> object:
 
 
 def _time(value: object) -> object:
-    return value if isinstance(value, datetime) else None
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        return None
+    # Vendors write the ends of the calendar for never; drivers take them for infinity, or overflow.
+    return value if MINYEAR < value.year < MAXYEAR else None
 
 
 # A typed value that its column cannot hold is null; it never breaks a page.

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 
 import msgspec
@@ -24,10 +25,11 @@ from store import connections, parts, records, rows, syncs
 from store.connections import Connection
 from store.database import Database
 from store.parts import BY_KEY, LOOK_AGAIN, NAMED, Part, Planned
-from store.records import Progress, Target, commit_page
+from store.records import Prepared, Progress, Target, commit_page, prepare_page
 from store.streams import StreamTables
 from store.syncs import LostLeaseError, Ring, Sync
 from worker import ending
+from worker.ahead import ahead
 from worker.outcome import End, Outcome, PassOn, conclude, gives_up_on, problem_of, wait, whole_connection
 from worker.remote import Remotes
 
@@ -142,7 +144,8 @@ async def _open(deps: Deps, sync: Sync, now: datetime, progress: Progress) -> Sl
             raise LostLeaseError(f"connection {sync.connection_id} is gone")
         adapter = await deps.remotes.open(connection, of, clock, meter)
         quarantined = await records.is_quarantined(connection, of.id)
-    target = Target(sync, deps.owner, of.system, deps.tables, quarantined)
+    chosen = None if of.streams is None else frozenset(of.streams)
+    target = Target(sync, deps.owner, of.system, deps.tables, quarantined, chosen)
     return Slice(deps, target, of, adapter, clock, meter, progress, began + deps.slice_seconds, [])
 
 
@@ -245,9 +248,10 @@ async def _turn(work: Slice, part: Part, *, alone: bool) -> Part:
         return await _by_key(work, part)
     until = time.monotonic() + work.deps.turn_seconds
     partition = Partition(part.partition, part.mark)
-    async with aclosing(work.adapter.read(part.feed, partition, part.cursor)) as pages:
-        async for page in pages:
-            part = await _commit(work, part, page)
+    reading = work.adapter.read(part.feed, partition, part.cursor)
+    async with aclosing(ahead(reading, partial(prepare_page, work.target))) as pages:
+        async for prepared in pages:
+            part = await _commit(work, part, prepared)
             if part.done or work.over or (not alone and time.monotonic() >= until):
                 return part
     return work.touch(replace(part, done=True))
@@ -268,7 +272,8 @@ async def _by_key(work: Slice, part: Part) -> Part:
             rejected=fetched.rejected,
             expected={part.partition: asked} if part.feed == NAMED else None,
         )
-        part = await _commit(work, part, page, missing=[missing.key for missing in fetched.missing])
+        prepared = prepare_page(work.target, page)
+        part = await _commit(work, part, prepared, missing=[missing.key for missing in fetched.missing])
         if work.over:
             return part
 
@@ -281,14 +286,15 @@ async def _next_keys(work: Slice, part: Part) -> list[str]:
         return await _looked_at(work, connection, part.partition, after, limit)
 
 
-async def _commit(work: Slice, part: Part, page: Page, missing: Sequence[str] = ()) -> Part:
+async def _commit(work: Slice, part: Part, prepared: Prepared, missing: Sequence[str] = ()) -> Part:
     """Commit a page. One that says nothing but that this is the end writes only that."""
-    if not (page.records or page.rejected or missing) and page.cursor == part.cursor:
+    page = prepared.page
+    if prepared.is_empty and not missing and page.cursor == part.cursor:
         ended = replace(part, ended=page.end, done=page.end)
         return work.touch(ended) if page.end else ended
     work.measure()
     looking = part.feed == LOOK_AGAIN
     deps = work.deps
     return await commit_page(
-        deps.database, work.target, part, page, work.progress, looking=looking, missing=missing
+        deps.database, work.target, part, prepared, work.progress, looking=looking, missing=missing
     )
