@@ -33,8 +33,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         )
         if not os.environ.get(name)
     ]
+    if "not install" in terminalreporter.config.option.markexpr:
+        missing.append("the Dockerfile's install steps (.ci/run)")
     if missing:
-        terminalreporter.write_line(f"Not run, as these are not given: {', '.join(missing)}.")
+        terminalreporter.write_line(f"Not run, as not asked for: {', '.join(missing)}.")
 
 
 @pytest.fixture
