@@ -14,8 +14,8 @@ Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*[^\s
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Limit = Annotated[int, Meta(ge=1, le=1000)]
 Position = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-#: Seen by the system that it names; those with an adapter are its declared systems.
-System = Annotated[str, Meta(min_length=1, max_length=50, pattern=r"^[a-z][a-z0-9_-]*$")]
+#: The name of a kind of remote, with an adapter or without.
+System = Annotated[str, Meta(min_length=1, max_length=50, pattern=r"^[a-z][a-z0-9_-]*(?!\n)$")]
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -102,6 +102,11 @@ async def test_secrets_in_clear_are_refused_where_no_adapter_would(api: Api) -> 
     assert set(await api.refused("POST", "/v1/connections", body)) == {"url", "params.api_key"}
 
 
+@pytest.mark.parametrize("system", ["", "Shelf", "shelf\n", "a shelf", "x" * 51])
+async def test_the_name_of_a_system_is_a_plain_word(api: Api, system: str) -> None:
+    assert list(await api.refused("POST", "/v1/connections", {"name": "n", "system": system})) == ["system"]
+
+
 async def test_a_credential_must_be_of_the_system(api: Api) -> None:
     other = await api.credential(system="papyrus")
     body = {"name": "n", "system": "shelf", "url": "shelf.example/1", "credential_id": other["id"]}
