@@ -59,8 +59,9 @@ def prepare(record: Record, stream: Stream) -> Ready | Rejected:
     """Hash the body without its volatile members. What no database can hold is rejected."""
     try:
         text = record.body.decode()
-        if "\x00" in record.key:
-            raise ValueError("the key holds a NUL character")
+        for name in ("key", "parent", "version"):
+            if "\x00" in (getattr(record, name) or ""):
+                raise ValueError(f"the {name} holds a NUL character")
         return Ready(record, text, digest(record.body, stream.volatile))
     except (ValueError, msgspec.DecodeError) as e:
         return Rejected(record.stream, record.key.replace("\x00", ""), str(e), record.body)

@@ -11,7 +11,7 @@ from sqlalchemy import Text, cast, select, update
 from adapters.base import Page, Partition, Record, Rejected, Value
 from store import parts, rows, syncs
 from store.parts import Part, Planned
-from store.records import Progress, Target, commit_page
+from store.records import Progress, Target, commit_page, prepare_page
 from store.schema import connections as connections_table
 from store.syncs import Counts, Sync
 from tests.adapter_double import SYSTEM, thing
@@ -42,9 +42,9 @@ class Writer:
         self._pages += 1
         page = Page(at, str(self._pages), records, rejected)
         part = Part("things", "things", "", 0, None, False, False, None, None, {})
-        await commit_page(
-            self.house.database, self.target, part, page, self.progress, looking=looking, missing=missing
-        )
+        prepared = prepare_page(self.target, page)
+        database, progress = self.house.database, self.progress
+        await commit_page(database, self.target, part, prepared, progress, looking=looking, missing=missing)
         after = self.progress.counters.get("things", Counts())
         return Counts(*(getattr(after, n) - getattr(before, n) for n in Counts.__struct_fields__))
 
