@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -105,10 +105,13 @@ async def listed(connection: AsyncConnection, after: int, limit: int, *filters: 
     return [from_row(row) for row in (await connection.execute(query)).mappings()]
 
 
+# Statements of the page's path are made once: making one takes longer than running it.
+_LOCK = select(connections).where(connections.c.id == bindparam("connection")).with_for_update()
+
+
 async def locked(connection: AsyncConnection, connection_id: int) -> RowMapping | None:
     """The row, locked until the end of the transaction: always the first lock that is taken."""
-    query = select(connections).where(connections.c.id == connection_id).with_for_update()
-    return (await connection.execute(query)).mappings().first()
+    return (await connection.execute(_LOCK, {"connection": connection_id})).mappings().first()
 
 
 async def change(

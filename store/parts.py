@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import Executable, bindparam, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -84,11 +85,28 @@ async def listed(connection: AsyncConnection, sync_id: int) -> list[Part]:
     ]
 
 
-async def change(connection: AsyncConnection, sync_id: int, part: Part, values: Mapping[str, object]) -> None:
-    """Set columns of a part of a sync."""
-    c = sync_parts.c
-    where = (c.sync_id == sync_id, c.feed == part.feed, c.partition == part.partition)
-    await connection.execute(update(sync_parts).where(*where).values(dict(values)))
+_ADVANCE = (
+    update(sync_parts)
+    .where(
+        sync_parts.c.sync_id == bindparam("sync"),
+        sync_parts.c.feed == bindparam("the_feed"),
+        sync_parts.c.partition == bindparam("the_part"),
+    )
+    .values(
+        {
+            name: bindparam(f"new_{name}")
+            for name in ("cursor", "ended", "done", "turns", "expected", "stored")
+        }
+    )
+)
+
+
+async def advance(connection: AsyncConnection, sync_id: int, part: Part) -> None:
+    """Write where a part stands after a page."""
+    names = ("cursor", "ended", "done", "turns", "expected", "stored")
+    news = {f"new_{name}": getattr(part, name) for name in names}
+    where = {"sync": sync_id, "the_feed": part.feed, "the_part": part.partition}
+    await connection.execute(_ADVANCE, {**where, **news})
 
 
 async def save(connection: AsyncConnection, sync_id: int, touched: Sequence[Part]) -> None:
@@ -147,10 +165,19 @@ async def keep_all_cursors(connection: AsyncConnection, sync: Sync, at: datetime
 async def _keep(
     connection: AsyncConnection, connection_id: int, part: Part, values: Mapping[str, object]
 ) -> None:
-    upsert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
     where = {"connection_id": connection_id, "feed": part.feed, "partition": part.partition}
-    made = upsert(cursors).values({**where, **values})
-    await connection.execute(made.on_conflict_do_update(index_elements=list(where), set_=dict(values)))
+    made = _upsert(connection.dialect.name, tuple(values))
+    await connection.execute(made, {**where, **values})
+
+
+@lru_cache
+def _upsert(dialect: str, names: tuple[str, ...]) -> Executable:
+    """Made once for each set of columns: this runs with every page."""
+    insert_into = sqlite_insert if dialect == "sqlite" else postgresql_insert
+    where = ("connection_id", "feed", "partition")
+    made = insert_into(cursors).values({name: bindparam(name) for name in (*where, *names)})
+    keep = {name: made.excluded[name] for name in names}
+    return made.on_conflict_do_update(index_elements=where, set_=keep)
 
 
 async def _cursors(connection: AsyncConnection, connection_id: int) -> dict[tuple[str, str], str | None]:

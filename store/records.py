@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 
 import msgspec
-from sqlalchemy import exists, select, update
+from sqlalchemy import bindparam, exists, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import RowMapping
@@ -18,7 +18,6 @@ from store.health import settle
 from store.parts import Part
 from store.rows import Ready
 from store.schema import connections, quarantine
-from store.schema import syncs as syncs_table
 from store.streams import StreamTables
 from store.syncs import Counts, Sync
 
@@ -161,10 +160,7 @@ async def _advance(
         expected=dict(page.expected) if page.expected is not None else part.expected,
         stored=dict(stored),
     )
-    values = {
-        name: getattr(after, name) for name in ("cursor", "ended", "done", "turns", "expected", "stored")
-    }
-    await parts.change(connection, sync.id, part, values)
+    await parts.advance(connection, sync.id, after)
     if sync.scope == "incremental" and part.feed not in parts.BY_KEY and page.cursor != part.cursor:
         await parts.keep_cursor(connection, sync.connection_id, part, page.cursor, now)
     return after
@@ -174,21 +170,25 @@ async def _tally(
     connection: AsyncConnection, sync: Sync, progress: Progress, counted: Mapping[str, Counts], now: datetime
 ) -> None:
     """Count the page on the sync, and tell how it gets on, once a second at most."""
-    c = syncs_table.c
     tell = progress.told_at is None or now - progress.told_at >= PROGRESS_EVERY
     if tell:
         progress.told_at = now
-    values = {
-        **progress.columns(),
-        "counters": counted,
-        "pages": c.pages + 1,
-        "claim_pages": c.claim_pages + 1,
-        "tries": 0,
-        "waiting_since": None,
-    }
-    await syncs.set_values(connection, sync.id, values)
+    await syncs.tally(connection, sync.id, {**progress.columns(), "counters": counted})
     if tell:
         await syncs.tell(connection, sync.id, now)
+
+
+_NOTE = (
+    update(connections)
+    .where(connections.c.id == bindparam("connection"))
+    .values(
+        change_sequence=bindparam("new_change_sequence"),
+        next_look_at=bindparam("new_next_look_at"),
+        unavailable=bindparam("new_unavailable"),
+        crashes=bindparam("new_crashes"),
+        limited_until=bindparam("new_limited_until"),
+    )
+)
 
 
 async def _note(
@@ -208,7 +208,9 @@ async def _note(
     }
     news = {name: value for name, value in after.items() if before[name] != value}
     if news:
-        await connection.execute(update(connections).where(connections.c.id == held["id"]).values(news))
+        await connection.execute(
+            _NOTE, {"connection": held["id"], **{f"new_{k}": v for k, v in after.items()}}
+        )
     if news.keys() & {"unavailable", "limited_until"}:
         await settle(connection, held["id"], now)
 

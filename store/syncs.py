@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
-from sqlalchemy import and_, exists, insert, or_, select, update
+from sqlalchemy import and_, bindparam, exists, insert, or_, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
@@ -280,24 +280,54 @@ async def renew(connection: AsyncConnection, owner: str) -> None:
     await connection.execute(kept.values(lease_until=now(LEASE_SECONDS)))
 
 
+_HOLD = (
+    update(syncs)
+    .where(
+        syncs.c.id == bindparam("sync"),
+        syncs.c.fence == bindparam("mine"),
+        syncs.c.lease_owner == bindparam("owner"),
+        syncs.c.state == "running",
+        syncs.c.lease_until > now(),
+    )
+    .values(lease_until=now(LEASE_SECONDS))
+    .returning(now())
+)
+
+
 async def hold(connection: AsyncConnection, sync: Sync, owner: str) -> tuple[RowMapping, datetime]:
     """Lock the connection and make sure the sync is still ours. Raises `LostLeaseError`.
 
     Gives the connection's row and the database's time. Whatever is written for a sync comes after this.
     """
     row = await locked(connection, sync.connection_id)
-    c = syncs.c
-    mine = (
-        update(syncs)
-        .where(c.id == sync.id, c.fence == sync.fence, c.lease_owner == owner, c.state == "running")
-        .where(c.lease_until > now())
-        .values(lease_until=now(LEASE_SECONDS))
-        .returning(now())
-    )
-    at = (await connection.execute(mine)).scalar()
+    held = await connection.execute(_HOLD, {"sync": sync.id, "mine": sync.fence, "owner": owner})
+    at = held.scalar()
     if row is None or at is None:
         raise LostLeaseError(f"sync {sync.id} is no longer held by fence {sync.fence}")
     return row, to_moment(at)
+
+
+_TALLY = (
+    update(syncs)
+    .where(syncs.c.id == bindparam("sync"))
+    .values(
+        pages=syncs.c.pages + 1,
+        claim_pages=syncs.c.claim_pages + 1,
+        tries=0,
+        waiting_since=None,
+        counters=bindparam("new_counters"),
+        requests=bindparam("new_requests"),
+        bytes=bindparam("new_bytes"),
+        waited=bindparam("new_waited"),
+        progress_at=bindparam("new_progress_at"),
+    )
+)
+
+
+async def tally(connection: AsyncConnection, sync_id: int, values: Mapping[str, object]) -> None:
+    """Count a page, with the progress that it brought; waiting, if any, is over."""
+    news = {f"new_{name}": value for name, value in values.items()}
+    await connection.execute(_TALLY, {"sync": sync_id, **news})
 
 
 async def set_values(connection: AsyncConnection, sync_id: int, values: Mapping[str, object]) -> None:
