@@ -1,0 +1,45 @@
+"""A database that goes down and comes back in the middle of a sync."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from store.database import Database
+from tests.chaos import truth
+from tests.chaos.servers import OwnPostgres, own_postgres
+from tests.chaos.town import PROMISED, Town
+
+pytestmark = [pytest.mark.chaos, pytest.mark.postgres]
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[OwnPostgres]:
+    async with own_postgres() as made:
+        yield made
+
+
+@pytest.fixture
+async def town(cluster: OwnPostgres, tmp_path: Path) -> AsyncIterator[Town]:
+    """On a PostgreSQL of its own, and the embedded Redis."""
+    database = Database(cluster.url.replace("postgresql://", "postgresql+asyncpg://", 1))
+    folder = tmp_path / "town"
+    folder.mkdir()
+    async with Town(folder, {"TIDEGATE_DATABASE_URL": cluster.url}, database) as made:
+        yield made
+    await database.close()
+
+
+async def test_a_database_that_crashes_stops_no_process(town: Town, cluster: OwnPostgres) -> None:
+    await town.start_all("api", "scheduler", "worker", "worker")
+    first, second = await town.connections(["TIDE", "SURF"], 60)
+    town.jira.hold(after=3)
+    sync_id = await town.sync(first)
+    await town.stands_at(sync_id, 3)
+    await cluster.restart_as_after_a_crash()
+    town.jira.open()
+    await town.all_end(within=PROMISED)
+    await town.sync(second)
+    await town.all_end()
+    assert (await town.one(sync_id))["counters"]["issues"]["read"] == 60
+    await truth.holds(town)

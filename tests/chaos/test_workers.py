@@ -1,0 +1,196 @@
+"""Workers that are killed, frozen and stopped in the middle of a sync."""
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.engine import RowMapping
+
+from store.database import now
+from store.schema import connections, syncs
+from tests.chaos import truth
+from tests.chaos.marks import ANY
+from tests.chaos.roles import Role
+from tests.chaos.town import Town
+
+pytestmark = pytest.mark.chaos
+
+ISSUES = 120
+PAGES = 12
+
+
+@ANY
+async def test_the_sync_of_a_killed_worker_goes_on_within_15_seconds(town: Town) -> None:
+    await town.start_all("api", "scheduler", "worker", "worker")
+    killed = await stopped_at(town, 5)
+    await town.holder(killed).kill()
+    town.jira.open()
+    assert await town.goes_on(killed) < 15
+    await town.all_end()
+    await no_page_was_read_twice(town, killed["id"])
+    await truth.holds(town)
+
+
+@ANY
+async def test_a_worker_frozen_beyond_its_lease_commits_nothing_when_it_wakes(town: Town) -> None:
+    await town.start_all("api", "scheduler", "worker", "worker")
+    before = await stopped_at(town, 3)
+    zombie = town.holder(before)
+    zombie.freeze()
+    town.jira.let_go(1)
+    town.jira.hold(after=4)
+    await town.goes_on(before)
+    taken = await town.stands_at(before["id"], 7)
+    assert town.holder(taken) is not zombie
+    zombie.thaw()
+    await refused(town, zombie, before)
+    after = await town.one(before["id"])
+    assert (after["fence"], after["pages"], after["lease_owner"]) == (
+        taken["fence"],
+        7,
+        taken["lease_owner"],
+    )
+    town.jira.open()
+    await town.all_end()
+    await no_page_was_read_twice(town, before["id"])
+    await truth.holds(town)
+
+
+async def test_a_lease_that_ran_out_is_lost_though_nobody_took_it(town: Town) -> None:
+    await town.start_all("api", "scheduler", "worker")
+    before = await stopped_at(town, 3)
+    worker, (scheduler,) = town.holder(before), town.named("scheduler")
+    worker.freeze()
+    # Nobody rings, so that nothing but its own lease stands in the way of the page.
+    scheduler.freeze()
+    await let_run_out(town, before)
+    town.jira.hold()
+    town.jira.let_go(1)
+    worker.thaw()
+    await refused(town, worker, before)
+    after = await town.one(before["id"])
+    assert (after["fence"], after["pages"]) == (before["fence"], 3)
+    scheduler.thaw()
+    town.jira.open()
+    await town.all_end()
+    await no_page_was_read_twice(town, before["id"])
+    await truth.holds(town)
+
+
+async def test_a_worker_that_claims_its_own_sync_again_commits_nothing_for_the_old_claim(town: Town) -> None:
+    await town.start_all("api", "scheduler", "worker")
+    before = await stopped_at(town, 3)
+    worker = town.holder(before)
+    worker.freeze()
+    await let_run_out(town, before)
+    worker.thaw()
+    await town.claimed_again(before)
+    await town.until(lambda: held(town, 2), 10, "the new claim asks for its page")
+    # The page that the old claim waits for, while the same worker holds the sync anew.
+    town.jira.let_go(1)
+    await refused(town, worker, before)
+    assert (await town.one(before["id"]))["pages"] == 3
+    town.jira.open()
+    await town.all_end()
+    await no_page_was_read_twice(town, before["id"])
+    await truth.holds(town)
+
+
+async def test_a_remote_slower_than_a_lease_does_not_cost_a_worker_its_sync(town: Town) -> None:
+    await town.start_all("api", "scheduler", "worker", "worker")
+    slow = await stopped_at(town, 2)
+
+    async def longer_than_a_lease() -> bool:
+        async with town.database.read() as connection:
+            return bool((await connection.execute(select(now() > slow["lease_until"]))).scalar())
+
+    await town.until(longer_than_a_lease, 20, "the time of the first lease passes")
+    # The reaper looks every two seconds, and would have rung.
+    town.jira.open()
+    await town.all_end()
+    assert (await town.one(slow["id"]))["fence"] == slow["fence"]
+    await truth.holds(town)
+
+
+async def test_a_worker_that_is_asked_to_end_hands_its_sync_over(town: Town) -> None:
+    await town.start_all("api", "scheduler", "worker", "worker")
+    # Before its first page: a claim that ran out without one would be a crash.
+    before = await stopped_at(town, 0)
+    worker = town.holder(before)
+    worker.ask_to_end()
+    assert await worker.ended() == 0
+    taken = await town.claimed_again(before, within=5)
+    async with town.database.read() as connection:
+        assert (await connection.execute(select(connections.c.crashes))).scalar_one() == 0
+    assert town.holder(taken) is not worker
+    town.jira.open()
+    await town.all_end()
+    await truth.holds(town)
+
+
+async def test_three_crashes_suspend_one_connection_and_no_other(town: Town) -> None:
+    await town.start_all("api", "scheduler", "worker")
+    bad, good = await town.connections(["ROCK", "TIDE"], 20)
+    town.jira.hold_project("ROCK")
+    before = await town.one(await town.sync(bad))
+    for _ in range(3):
+        before = await town.claimed_again(before)
+        await town.holder(before).kill()
+        await let_run_out(town, before)
+        await town.start_all("worker")
+        await ended(town, await town.sync(good))
+    await town.until(lambda: suspended(town, bad), 15, "the third crash suspends the connection")
+    failed = await town.one(before["id"])
+    assert (failed["state"], failed["error"]["kind"]) == ("failed", "crashing")
+    await ended(town, await town.sync(good))
+    town.jira.open()
+    await truth.each_sync_ended_once(town)
+    await truth.the_copy_is_right(town, good)
+    # A person's own trigger tries again.
+    await ended(town, await town.sync(bad))
+    await truth.holds(town)
+
+
+async def stopped_at(town: Town, pages: int) -> RowMapping:
+    """A sync that has committed so many pages and waits for the next."""
+    (connection_id,) = await town.connections(["TIDE"], ISSUES)
+    town.jira.hold(after=pages)
+    return await town.stands_at(await town.sync(connection_id), pages)
+
+
+async def held(town: Town, searches: int) -> bool:
+    return town.jira.held == searches
+
+
+async def let_run_out(town: Town, sync: RowMapping) -> None:
+    """The ten seconds of a lease are over at once."""
+    async with town.database.beside() as connection:
+        mine = update(syncs).where(syncs.c.id == sync["id"], syncs.c.fence == sync["fence"])
+        await connection.execute(mine.values(lease_until=now(-0.001)))
+
+
+async def refused(town: Town, worker: Role, sync: RowMapping) -> None:
+    """The worker was told that this claim is not its own any more."""
+
+    async def told() -> bool:
+        return bool(worker.said("sync.lease_lost", sync=sync["id"], fence=sync["fence"]))
+
+    await town.until(told, 10, f"the commit of fence {sync['fence']} is refused")
+
+
+async def ended(town: Town, sync_id: int) -> None:
+    async def succeeded() -> bool:
+        return bool((await town.one(sync_id))["state"] == "succeeded")
+
+    await town.until(succeeded, 30, f"sync {sync_id} succeeds")
+
+
+async def suspended(town: Town, connection_id: int) -> bool:
+    c = connections.c
+    async with town.database.read() as connection:
+        row = (await connection.execute(select(c.health, c.cause).where(c.id == connection_id))).one()
+    return tuple(row) == ("failed", "crashing")
+
+
+async def no_page_was_read_twice(town: Town, sync_id: int) -> None:
+    """Whatever was committed before is neither lost nor read again."""
+    sync = await town.one(sync_id)
+    assert (sync["pages"], sync["counters"]["issues"]["read"]) == (PAGES, ISSUES)
