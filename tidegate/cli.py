@@ -15,7 +15,7 @@ class _Listed(NamedTuple):
 
 COMMANDS = {
     "demo": _Listed("demo", "Show Tidegate at work on simulated systems."),
-    "up": _Listed("running", "Run everything: API, scheduler and workers."),
+    "up": _Listed("up", "Run everything: API, scheduler and workers."),
     "api": _Listed("running", "Run the API alone."),
     "scheduler": _Listed("running", "Run the scheduler and the relay of events alone."),
     "worker": _Listed("running", "Run one worker alone."),

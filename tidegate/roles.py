@@ -1,6 +1,7 @@
 """The roles that a process can have: each runs until it is told to stop."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -33,19 +34,29 @@ def stop_on_signals() -> Iterator[asyncio.Event]:
 
 
 @contextmanager
-def stop_with_stdin(stop: asyncio.Event) -> Iterator[None]:
-    """Stop when the standard input closes, as it does when the process that started this one is gone."""
+def stop_with_stdin(stop: asyncio.Event) -> Iterator[asyncio.Future[str]]:
+    """The first line of the standard input, when it comes. Stops when the input closes, as it does when the
+    process that started this one is gone."""
     loop = asyncio.get_running_loop()
+    line: asyncio.Future[str] = loop.create_future()
+    number = sys.stdin.fileno()
+    said = bytearray()
 
-    def closed() -> None:
-        loop.remove_reader(sys.stdin)
-        stop.set()
+    def readable() -> None:
+        chunk = os.read(number, 4096)
+        said.extend(chunk)
+        if b"\n" in said and not line.done():
+            line.set_result(said.partition(b"\n")[0].decode())
+        if not chunk:
+            loop.remove_reader(number)
+            stop.set()
 
-    loop.add_reader(sys.stdin, closed)
+    loop.add_reader(number, readable)
     try:
-        yield
+        yield line
     finally:
-        loop.remove_reader(sys.stdin)
+        loop.remove_reader(number)
+        line.cancel()
 
 
 async def run_worker(parts: Parts, stop: asyncio.Event) -> None:

@@ -74,7 +74,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 async def sync_into_file(settings: Settings, redactor: Redactor, asked: Asked, told: Told) -> Outcome:
-    """Read a remote into a file. Raises `StateError`, or a 422 problem for what cannot be read."""
+    """Read a remote into a file. Raises `StateError`, `BadTarget`, or a 422 problem for what cannot be."""
     async with _private(settings, redactor, asked.state) as ground:
         time = Clock(await ground.database.time())
         async with open_remotes(ground, LocalBudget(time)) as remotes:
@@ -136,6 +136,7 @@ def _starts_with(path: Path) -> bytes:
 
 async def _connection(ground: Ground, remotes: Remotes, asked: Asked) -> Connection:
     """The one connection of this database, as it is asked for now."""
+    adapter = remotes.adapter_of(asked.system)
     context = offline(ground, remotes)
     credential_id = await _credential(ground, asked)
     wanted = Wanted(
@@ -152,8 +153,7 @@ async def _connection(ground: Ground, remotes: Remotes, asked: Asked) -> Connect
     if not known:
         return await edits.make(context, wanted, None)
     before = known[0]
-    adapter = ground.adapters.get(asked.system)
-    canonical = adapter.parse(asked.url, asked.params).canonical if adapter else None
+    canonical = adapter.parse(asked.url, asked.params).canonical
     if (before.system, before.canonical) != (asked.system, canonical):
         raise StateError(f"{asked.state} belongs to {before.url}; name another state file for {asked.url}.")
     if as_stored(before) == wanted:

@@ -1,12 +1,14 @@
 """The worker processes of `up`: started, restarted when they die, stopped and waited for."""
 
 import asyncio
-import os
-import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from subprocess import Popen
 
 import structlog
+
+from tidegate.spawning import spawn_worker
 
 log = structlog.get_logger()
 
@@ -14,18 +16,19 @@ log = structlog.get_logger()
 STOP_SECONDS = 16.0
 STEADY_SECONDS = 60.0
 MOST_BACKOFF = 30.0
-STARVED = "--until-stdin-closes"
 
 
 class Workers:
     """Keeps so many `tidegate worker` processes running, on the settings of this process."""
 
-    def __init__(self, count: int, redis_url: str | None) -> None:
-        """`redis_url` is the embedded Redis, which the workers are told of; None if the settings name one."""
+    def __init__(self, count: int, redis_url: str | None, early: Sequence[Popen[bytes]] = ()) -> None:
+        """`redis_url` is the embedded Redis, which the workers are told of; None if the settings name one.
+
+        `early` are workers that were started already and wait to be told.
+        """
         self._count = count
-        self._environ = dict(os.environ)
-        if redis_url is not None:
-            self._environ["TIDEGATE_REDIS_URL"] = redis_url
+        self._told = f"{redis_url or ''}\n".encode()
+        self._early = list(early)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; every worker has ended then, also if this is cancelled."""
@@ -48,20 +51,12 @@ class Workers:
 
     async def _one(self, number: int, stop: asyncio.Event) -> int:
         """Start a worker and wait for its end, which `stop` brings about. Its exit code."""
-        # It ends by itself when its standard input closes: so it never outlives a killed parent.
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tidegate",
-            "worker",
-            STARVED,
-            stdin=asyncio.subprocess.PIPE,
-            env=self._environ,
-        )
-        log.info("up.worker_started", number=number, pid=child.pid)
+        child = self._early.pop() if self._early else spawn_worker()
+        ended = asyncio.create_task(asyncio.to_thread(child.wait))
         stopping = asyncio.create_task(stop.wait())
-        ended = asyncio.create_task(child.wait())
         try:
+            _tell(child, self._told)
+            log.info("up.worker_started", number=number, pid=child.pid)
             await asyncio.wait([stopping, ended], return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
@@ -69,14 +64,22 @@ class Workers:
         return code
 
 
-async def _ended(child: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> int:
+def _tell(child: Popen[bytes], line: bytes) -> None:
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):  # it died already
+        child.stdin.write(line)
+        child.stdin.flush()
+
+
+async def _ended(child: Popen[bytes], ended: asyncio.Task[int]) -> int:
     """The exit code of a child, which is asked to end, and made to if it does not."""
     if not ended.done():
-        with suppress(ProcessLookupError):
-            child.terminate()
+        child.terminate()
         await asyncio.wait([ended], timeout=STOP_SECONDS)
     if not ended.done():
         log.error("up.worker_killed", pid=child.pid)
-        with suppress(ProcessLookupError):
-            child.kill()
+        child.kill()
+    if child.stdin is not None:
+        with suppress(BrokenPipeError):
+            child.stdin.close()
     return await ended

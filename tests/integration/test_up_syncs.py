@@ -23,7 +23,6 @@ async def site() -> AsyncIterator[JiraCloud]:
     async with JiraCloud() as remote:
         remote.add_account("ana@example.com", "token-1")
         remote.add_project("TG")
-        remote.seed(250)
         yield remote
 
 
@@ -38,20 +37,22 @@ async def connect(up: Up, site: JiraCloud) -> int:
 
 
 async def test_syncs_go_on_after_redis_was_killed(data_dir: Path, site: JiraCloud) -> None:
+    issues = site.seed(20)
     async with running(data_dir) as up:
         await up.ready()
         connection = await connect(up, site)
         assert (await up.synced(connection))["state"] == "succeeded"
         os.kill(redis_pid(data_dir), signal.SIGKILL)
-        site.seed(1)
+        site.update_issue(issues[3].id, summary="Changed since")
         sync = await up.synced(connection)
         assert sync["state"] == "succeeded"
-        assert sync["counters"]["issues"]["new"] == 1
+        assert sync["counters"]["issues"]["changed"] == 1
 
 
 async def test_a_sync_that_sigterm_meets_goes_on_after_the_next_start(
     data_dir: Path, site: JiraCloud
 ) -> None:
+    site.seed(250)
     site.latency = 0.4
     async with running(data_dir) as up:
         await up.ready()
@@ -69,6 +70,7 @@ async def test_a_sync_that_sigterm_meets_goes_on_after_the_next_start(
 
 
 async def test_the_command_line_asks_a_running_worker_and_follows(data_dir: Path, site: JiraCloud) -> None:
+    site.seed(20)
     async with running(data_dir) as up:
         await up.ready()
         await connect(up, site)
@@ -83,6 +85,7 @@ async def test_the_command_line_asks_a_running_worker_and_follows(data_dir: Path
 async def test_without_a_worker_the_command_line_works_on_the_sync_itself(
     data_dir: Path, site: JiraCloud
 ) -> None:
+    site.seed(20)
     url = f"{site.url}/issues/?filter={site.add_filter('project = TG')}"
     added = await run(
         data_dir, "credentials", "add", "ana", "--system", "jira", "--username", "ana@example.com",

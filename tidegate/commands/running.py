@@ -1,13 +1,16 @@
-"""`up`, `api`, `scheduler`, `worker` and `migrate`: the commands that run a role until it is told to stop."""
+"""`api`, `scheduler`, `worker` and `migrate`: the commands that run a role until it is told to stop."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from importlib import import_module
+from typing import Literal
 
 import click
+from msgspec.structs import replace
 
 from config.logs import Redactor
+from config.secret import Secret
 from config.settings import Settings
 from tidegate.commands.session import on_ground, run
 from tidegate.compose import Ground, Parts, open_all
@@ -15,18 +18,6 @@ from tidegate.roles import run_scheduler, run_worker, stop_on_signals, stop_with
 
 Role = Callable[[Parts, asyncio.Event], Awaitable[None]]
 _NETWORKS = "Private networks are refused unless TIDEGATE_ALLOW_NETWORKS lists them."
-
-
-@click.command(epilog=_NETWORKS)
-def up() -> None:
-    """Run everything: API, scheduler, relay of events, and TIDEGATE_WORKERS worker processes.
-
-    Without further settings it keeps a SQLite database and a Redis of its own in TIDEGATE_DATA_DIR. The
-    first start makes an API key for the administrator and prints it, once. Stop it with Ctrl-C or SIGTERM:
-    pages in flight are committed, and everything has ended within 20 seconds.
-    """
-    # The API is a large import that no other role is to carry.
-    run(import_module("tidegate.up").up)
 
 
 @click.command()
@@ -64,8 +55,21 @@ def migrate() -> None:
 
 def _as(role: Role, *, starved: bool = False) -> Callable[[Settings, Redactor], Awaitable[None]]:
     async def main(settings: Settings, redactor: Redactor) -> None:
-        with stop_on_signals() as stop, stop_with_stdin(stop) if starved else nullcontext():
-            async with open_all(settings, redactor) as parts:
-                await role(parts, stop)
+        with stop_on_signals() as stop, stop_with_stdin(stop) if starved else nullcontext() as told:
+            if told is not None:
+                settings = await _told(settings, told, stop)
+            if not stop.is_set():
+                async with open_all(settings, redactor) as parts:
+                    await role(parts, stop)
 
     return main
+
+
+async def _told(settings: Settings, told: asyncio.Future[str], stop: asyncio.Event) -> Settings:
+    """The settings with the Redis that the process which started this one names, once it does."""
+    stopped = asyncio.create_task(stop.wait())
+    either: list[asyncio.Future[str] | asyncio.Task[Literal[True]]] = [told, stopped]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    url = told.result() if told.done() else ""
+    return replace(settings, redis_url=Secret(url)) if url else settings
