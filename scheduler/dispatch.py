@@ -82,16 +82,21 @@ async def open_sync(
 
 
 def united(queued: Sync, request: Request) -> dict[str, object]:
-    """What a queued sync becomes when a trigger joins it: keys unite, `full` absorbs the rest."""
+    """What a queued sync becomes when a trigger joins it: keys unite, `full` absorbs the rest.
+
+    `census` and `incremental` become one incremental with a census, and stay that.
+    """
     if queued.scope == "records":
         keys = {
             stream: sorted({*queued.keys.get(stream, ()), *request.keys.get(stream, ())})
             for stream in (*queued.keys, *(s for s in request.keys if s not in queued.keys))
         }
         return {"keys": keys, "look": queued.look or request.look}
+    if queued.scope == request.scope:
+        return {}
     if "full" in (queued.scope, request.scope):
         return {"scope": "full"}
-    return {"scope": "incremental", "census": "census" in (queued.scope, request.scope)}
+    return {"scope": "incremental", "census": True}
 
 
 def _values(connection_id: int, request: Request) -> dict[str, object]:

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from config.frequency import parse_frequency
+from config.frequency import FrequencyError, parse_frequency
 from scheduler.dispatch import ClosedError, RememberedError, Request, open_sync
 from store import connections
 from store.connections import Connection
@@ -22,6 +22,8 @@ log = structlog.get_logger()
 
 #: Claimed in one tick at most; the next tick takes the rest.
 BATCH = 500
+#: The frequency of a connection whose own is not understood any more.
+UNKNOWN = timedelta(hours=1)
 
 
 async def open_due(database: Database) -> Sequence[Ring]:
@@ -77,4 +79,9 @@ async def _dispatch(
 
 def next_due(due: Connection, now: datetime) -> datetime | None:
     """When a connection falls due next: counted from now, so that downtime is caught up once."""
-    return parse_frequency(due.frequency, due.timezone).next_after(now, due.id)
+    try:
+        return parse_frequency(due.frequency, due.timezone).next_after(now, due.id)
+    except FrequencyError as e:
+        # It was understood when it was set; a zone may be gone from the time zone data since.
+        log.warning("due.frequency_unknown", connection=due.id, reason=e.message)
+        return now + UNKNOWN

@@ -29,9 +29,8 @@ async def settle_stale(database: Database) -> int:
     """Tell of connections of which nothing was heard for too long, and of limits that are over. How many."""
     c = table.c
     async with database.read() as connection:
-        stale = select(c.id).where(
-            c.stale_at <= now(), c.health.in_(("healthy", "partial")), c.deleted_at.is_(None)
-        )
+        # Whatever else is told of a connection outdoes that it is stale.
+        stale = select(c.id).where(c.stale_at <= now(), c.health == "healthy", c.deleted_at.is_(None))
         limited = select(c.id).where(c.limited_until <= now(), c.health == "rate_limited")
         ids = [*(await connection.execute(stale.limit(_BATCH))).scalars()]
         ids += (await connection.execute(limited.limit(_BATCH))).scalars()

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
-from sqlalchemy import and_, bindparam, exists, insert, or_, select, update
+from sqlalchemy import and_, bindparam, exists, insert, literal, or_, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
@@ -149,7 +149,8 @@ async def listed(
 async def of_lane(connection: AsyncConnection, connection_id: int, lane: Lane) -> Sequence[Sync]:
     """The syncs of a lane that have not ended: at most one open and one queued."""
     c = syncs.c
-    query = select(syncs).where(c.connection_id == connection_id, c.lane == lane, c.state.in_(LIVE))
+    live = or_(_among(c.state, OPEN), _among(c.state, ("queued",)))
+    query = select(syncs).where(c.connection_id == connection_id, c.lane == lane, live)
     return [from_row(row) for row in (await connection.execute(query)).mappings()]
 
 
@@ -166,17 +167,26 @@ async def join(connection: AsyncConnection, sync_id: int, values: Mapping[str, o
     await connection.execute(made)
 
 
+def _among(state: ColumnElement[str], states: Sequence[str]) -> ColumnElement[bool]:
+    """Whether a state is one of these, written out: a partial index serves only what a statement says."""
+    if len(states) == 1:
+        return state == literal(states[0], literal_execute=True)
+    return state.in_(bindparam(None, states, expanding=True, literal_execute=True, unique=True))
+
+
 def _claimable() -> ColumnElement[bool]:
     """What a claim would take: due, not held, and open or next in a lane where nothing is open."""
     other = syncs.alias("other")
     lane_is_open = exists().where(
-        other.c.connection_id == syncs.c.connection_id, other.c.lane == syncs.c.lane, other.c.state.in_(OPEN)
+        other.c.connection_id == syncs.c.connection_id,
+        other.c.lane == syncs.c.lane,
+        _among(other.c.state, OPEN),
     )
     return and_(
-        syncs.c.state.in_(LIVE),
+        _among(syncs.c.state, LIVE),
         syncs.c.run_at <= now(),
         or_(syncs.c.lease_until.is_(None), syncs.c.lease_until <= now()),
-        or_(syncs.c.state.in_(OPEN), ~lane_is_open),
+        or_(_among(syncs.c.state, OPEN), ~lane_is_open),
     )
 
 

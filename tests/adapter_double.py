@@ -49,10 +49,11 @@ def thing(
     parent: str | None = None,
     columns: tuple[Value, ...] = (None,) * len(COLUMNS),
     stream: str = "things",
+    members: Mapping[str, object] = {},
     **body: object,
 ) -> Record:
-    """A record; everything else that is named is in its body."""
-    sent = msgspec.json.encode({"key": key, **body})
+    """A record; everything else that is named is in its body, and so are `members`."""
+    sent = msgspec.json.encode({"key": key, **members, **body})
     values = columns if stream == "things" else ()
     return Record(stream, key, sent, parent, None, version, final, values)
 

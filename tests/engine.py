@@ -22,9 +22,8 @@ ME = "test"
 
 
 async def connect(house: House, number: int = 0, **values: object) -> Connection:
-    return await house.connection(
-        SYSTEM, f"http://double/{number}", **{"callback_token": f"token {number}", **values}
-    )
+    told = {"callback_token": f"token {number}", **values}
+    return await house.connection(SYSTEM, f"http://double/{number}", None, **told)
 
 
 async def claim(house: House, sync_id: int, owner: str = ME) -> Sync | None:

@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from config.frequency import parse_frequency
+from config.frequency import FrequencyError, parse_frequency
 from store import connections, parts, rows, syncs
 from store.health import CHECK_EVERY, LIMITED_FROM, PAUSING, Problem, problem
 from store.parts import Part
@@ -117,7 +117,10 @@ def _failure(error: Problem | None, now: datetime) -> dict[str, object]:
 
 def _stale_at(held: RowMapping, now: datetime) -> datetime | None:
     """When a connection that nothing is heard of any more is to be called stale."""
-    period = parse_frequency(held["frequency"], held["timezone"]).period
+    try:
+        period = parse_frequency(held["frequency"], held["timezone"]).period
+    except FrequencyError:
+        return None  # the scheduler tells of it
     return None if period is None else now + max(_STALE_AFTER * period, _STALE_AT_LEAST)
 
 

@@ -122,21 +122,21 @@ async def test_a_change_of_a_volatile_member_is_no_change(writer: Writer) -> Non
         {"meta": {"asked": 2, "kept": 1}},
         {},
     ]
-    await writer.write(*(thing(str(n), **body) for n in range(4)))
-    again = [thing(str(n), **{**body, **other}) for n, other in enumerate(others)]
+    await writer.write(*(thing(str(n), members=body) for n in range(4)))
+    again = [thing(str(n), members={**body, **other}) for n, other in enumerate(others)]
     assert await writer.write(*again, at=LATER) == Counts(read=4, unchanged=4)
 
 
 async def test_a_change_beside_a_volatile_member_is_a_change(writer: Writer) -> None:
     body: dict[str, object] = {"views": 1, "meta": {"asked": 1, "kept": 1}}
     others: list[dict[str, object]] = [{"meta": {"asked": 1, "kept": 2}}, {"meta": "gone"}, {"extra": None}]
-    await writer.write(*(thing(str(n), **body) for n in range(3)))
-    again = [thing(str(n), **{**body, **other}) for n, other in enumerate(others)]
+    await writer.write(*(thing(str(n), members=body) for n in range(3)))
+    again = [thing(str(n), members={**body, **other}) for n, other in enumerate(others)]
     assert await writer.write(*again, at=LATER) == Counts(read=3, changed=3)
 
 
 async def test_a_digit_that_moves_from_a_name_into_a_value_is_a_change(writer: Writer) -> None:
-    await writer.write(thing("1", **{"a": 1, "1b": 2}))
+    await writer.write(thing("1", members={"a": 1, "1b": 2}))
     assert await writer.write(thing("1", a=11, b=2), at=LATER) == CHANGED
 
 
