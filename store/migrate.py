@@ -1,12 +1,8 @@
 """Bringing the database to the shape that this version needs."""
 
-from pathlib import Path
+from importlib import import_module
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import insert, select, text
+from sqlalchemy import column, insert, inspect, select, table, text
 from sqlalchemy.engine import Connection
 
 from store.database import Database
@@ -14,6 +10,10 @@ from store.outbox import RELAY
 from store.schema import duties
 from store.streams import StreamTables
 
+#: The newest migration, which is what this version needs.
+HEAD = "0001"
+
+_VERSIONS = table("alembic_version", column("version_num"))
 # An arbitrary number that all processes share: one at a time migrates on PostgreSQL.
 _MIGRATING = 7_420_000
 
@@ -40,19 +40,13 @@ async def is_current(database: Database) -> bool:
         return await connection.run_sync(_current)
 
 
-def _config(connection: Connection) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    return config
-
-
 def _upgrade(connection: Connection) -> None:
-    # Most starts find nothing to do; Alembic's machinery is then not worth its time.
+    # Most starts find nothing to do; Alembic is then not even imported, which costs memory and time.
     if not _current(connection):
-        command.upgrade(_config(connection), "head")
+        import_module("store.upgrade").upgrade(connection)
 
 
 def _current(connection: Connection) -> bool:
-    head = ScriptDirectory.from_config(_config(connection)).get_current_head()
-    return MigrationContext.configure(connection).get_current_revision() == head
+    if not inspect(connection).has_table(_VERSIONS.name):
+        return False
+    return list(connection.execute(select(_VERSIONS.c.version_num)).scalars()) == [HEAD]
