@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any
 
 import msgspec
 import pytest
@@ -42,9 +43,9 @@ NO = Problem("forbidden", "No.", "Ask.")
 
 
 def sync(**values: object) -> Sync:
-    made: dict[str, object] = dict.fromkeys(Sync.__struct_fields__)
+    made: dict[str, Any] = dict.fromkeys(Sync.__struct_fields__)
     made |= {"id": 1, "lane": "bulk", "scope": "incremental", "tries": 0, "pages": 0, **values}
-    return Sync(**made)  # type: ignore[arg-type]
+    return Sync(**made)
 
 
 def part(name: str = "all", feed: str = "things", **values: object) -> Part:
