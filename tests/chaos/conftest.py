@@ -1,23 +1,18 @@
 """Which servers the towns stand on: embedded ones always, others where they are given."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
-from store.database import Database
+from tests.chaos.marks import REDIS
 from tests.chaos.servers import OwnRedis, own_redis
+from tests.chaos.standing import town_on
 from tests.chaos.town import Town
 from tests.conftest import POSTGRES
-from tests.databases import drop_schema
 
-REDIS = "TIDEGATE_TEST_REDIS"
 NEEDS = {"postgres": POSTGRES, "redis_server": REDIS}
-
-Found = Callable[..., Awaitable[Town]]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -34,7 +29,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def servers_kind() -> str:
-    """On what the town stands; tests choose others by `on`."""
+    """On what the town stands; tests that run on others say so with a mark."""
     return "embedded"
 
 
@@ -49,23 +44,7 @@ async def own(servers_kind: str, tmp_path: Path) -> AsyncIterator[OwnRedis | Non
 
 
 @pytest.fixture
-async def town(servers_kind: str, own: OwnRedis | None, tmp_path: Path) -> AsyncIterator[Town]:
+async def town(own: OwnRedis | None, tmp_path: Path) -> AsyncIterator[Town]:
     """An empty town: nothing is started yet but the remote."""
-    folder = tmp_path / "town"
-    folder.mkdir()
-    if own is None:
-        async with Town(folder, {}, Database(f"sqlite+aiosqlite:///{folder}/tidegate.db")) as made:
-            yield made
-        await made.database.close()
-        return
-    url, schema = os.environ[POSTGRES], f"t_{uuid4().hex}"
-    database = Database(url.replace("postgresql://", "postgresql+asyncpg://", 1), schema)
-    settings = {
-        "TIDEGATE_DATABASE_URL": url,
-        "TIDEGATE_DATABASE_SCHEMA": schema,
-        "TIDEGATE_REDIS_URL": own.url,
-    }
-    async with Town(folder, settings, database) as made:
+    async with town_on(tmp_path / "town", own) as made:
         yield made
-    await drop_schema(database, schema)
-    await database.close()

@@ -57,9 +57,7 @@ class Role:
     def said(self, event: str, **fields: object) -> list[dict[str, Any]]:
         """The log lines of an event that have these fields."""
         lines = [json.loads(line) for line in self.text().splitlines() if line.startswith("{")]
-        return [
-            line for line in lines if line["event"] == event and fields.items() <= line.items()
-        ]
+        return [line for line in lines if line["event"] == event and fields.items() <= line.items()]
 
     def text(self) -> str:
         return self.log.read_text("utf-8")

@@ -64,6 +64,7 @@ class OwnPostgres:
     """A cluster of its own, run by somebody other than root, as PostgreSQL demands."""
 
     def __init__(self, folder: Path) -> None:
+        folder.chmod(0o755)
         self._folder = folder
         self._data = folder / "data"
         self._port = free_port()
@@ -123,9 +124,8 @@ async def own_redis(folder: Path, password: str | None = None) -> AsyncIterator[
 
 @asynccontextmanager
 async def own_postgres() -> AsyncIterator[OwnPostgres]:
-    """In a folder that other users can reach, which those of the tests are not."""
+    """In a folder that other users can reach: those of the tests are closed to them."""
     with tempfile.TemporaryDirectory(prefix="tidegate-postgres-") as name:
-        Path(name).chmod(0o755)
         server = OwnPostgres(Path(name))
         await server.make()
         await server.start()
@@ -140,7 +140,11 @@ def _postgres_programs() -> Path:
     found = shutil.which("initdb")
     if found:
         return Path(found).parent
-    stated = subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=False) if shutil.which("pg_config") else None
+    stated = (
+        subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=False)
+        if shutil.which("pg_config")
+        else None
+    )
     if stated is not None and (Path(stated.stdout.strip()) / "initdb").exists():
         return Path(stated.stdout.strip())
     known = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))

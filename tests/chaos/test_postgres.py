@@ -8,9 +8,10 @@ import pytest
 from store.database import Database
 from tests.chaos import truth
 from tests.chaos.servers import OwnPostgres, own_postgres
+from tests.chaos.standing import town_in
 from tests.chaos.town import PROMISED, Town
 
-pytestmark = [pytest.mark.chaos, pytest.mark.postgres]
+pytestmark = [pytest.mark.chaos, pytest.mark.postgres, pytest.mark.timeout(240)]
 
 
 @pytest.fixture
@@ -23,11 +24,8 @@ async def cluster() -> AsyncIterator[OwnPostgres]:
 async def town(cluster: OwnPostgres, tmp_path: Path) -> AsyncIterator[Town]:
     """On a PostgreSQL of its own, and the embedded Redis."""
     database = Database(cluster.url.replace("postgresql://", "postgresql+asyncpg://", 1))
-    folder = tmp_path / "town"
-    folder.mkdir()
-    async with Town(folder, {"TIDEGATE_DATABASE_URL": cluster.url}, database) as made:
+    async with town_in(database, tmp_path / "town", {"TIDEGATE_DATABASE_URL": cluster.url}) as made:
         yield made
-    await database.close()
 
 
 async def test_a_database_that_crashes_stops_no_process(town: Town, cluster: OwnPostgres) -> None:

@@ -6,16 +6,16 @@ import signal
 import pytest
 
 from tests.chaos import truth
-from tests.chaos.marks import ANY, SERVERS
+from tests.chaos.marks import GIVEN, SERVERS
 from tests.chaos.servers import OwnRedis
 from tests.chaos.town import PROMISED, Town
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
 ISSUES = 40
 
 
-@ANY
+@GIVEN
 async def test_nothing_is_lost_when_redis_is_emptied(town: Town) -> None:
     await town.start_all("api", "scheduler", "worker", "worker")
     running = await town.connections(["TIDE", "SURF", "REEF"], ISSUES)

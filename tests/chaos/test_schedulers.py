@@ -1,5 +1,7 @@
 """Several schedulers and workers side by side, with no leader."""
 
+from functools import partial
+
 import pytest
 from sqlalchemy import func, select, update
 
@@ -9,7 +11,7 @@ from tests.chaos import truth
 from tests.chaos.marks import SERVERS
 from tests.chaos.town import Town
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
 CONNECTIONS = 50
 ROUNDS = 3
@@ -22,9 +24,9 @@ async def test_each_due_time_fires_once_with_two_schedulers(town: Town) -> None:
     await town.connections(names, 2, frequency="hourly")
     await town.until(lambda: fired(town, 1), 30, "the first due time of each connection fires")
     await town.all_end()
-    for round_ in range(2, ROUNDS + 2):
+    for times in range(2, ROUNDS + 2):
         await all_due_while_no_scheduler_looks(town)
-        await town.until(lambda times=round_: fired(town, times), 30, f"due time {round_} of each fires")
+        await town.until(partial(fired, town, times), 30, f"due time {times} of each fires")
         await town.all_end()
     async with town.database.read() as connection:
         found = await connection.execute(select(syncs.c.trigger, syncs.c.joined))

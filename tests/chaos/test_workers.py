@@ -7,17 +7,17 @@ from sqlalchemy.engine import RowMapping
 from store.database import now
 from store.schema import connections, syncs
 from tests.chaos import truth
-from tests.chaos.marks import ANY
+from tests.chaos.marks import GIVEN
 from tests.chaos.roles import Role
 from tests.chaos.town import Town
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
 ISSUES = 120
 PAGES = 12
 
 
-@ANY
+@GIVEN
 async def test_the_sync_of_a_killed_worker_goes_on_within_15_seconds(town: Town) -> None:
     await town.start_all("api", "scheduler", "worker", "worker")
     killed = await stopped_at(town, 5)
@@ -29,7 +29,7 @@ async def test_the_sync_of_a_killed_worker_goes_on_within_15_seconds(town: Town)
     await truth.holds(town)
 
 
-@ANY
+@GIVEN
 async def test_a_worker_frozen_beyond_its_lease_commits_nothing_when_it_wakes(town: Town) -> None:
     await town.start_all("api", "scheduler", "worker", "worker")
     before = await stopped_at(town, 3)

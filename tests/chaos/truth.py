@@ -28,7 +28,9 @@ async def the_copy_is_right(town: Town, connection_id: int) -> None:
     jira, project = town.jira, town.projects[connection_id]
     there = sorted((str(i.id), jira.body(i).decode()) for i in jira.issues.values() if i.project == project)
     table = town.tables.get("jira", "issues").table
-    query = select(table.c.key, cast(table.c.body, Text).label("body")).where(table.c.connection_id == connection_id)
+    query = select(table.c.key, cast(table.c.body, Text).label("body")).where(
+        table.c.connection_id == connection_id
+    )
     async with town.database.read() as connection:
         here = sorted((row.key, row.body) for row in await connection.execute(query))
     assert [key for key, _ in here] == [key for key, _ in there]
@@ -92,7 +94,9 @@ async def the_cursor_is_right(town: Town) -> None:
     """The next sync finds what changed, and only that."""
     connection_id, project = next(iter(town.projects.items()))
     async with town.database.read() as connection:
-        kept = select(func.count()).where(cursors.c.connection_id == connection_id, cursors.c.cursor.is_not(None))
+        kept = select(func.count()).where(
+            cursors.c.connection_id == connection_id, cursors.c.cursor.is_not(None)
+        )
         assert (await connection.execute(kept)).scalar_one() == 1
     issue = next(issue for issue in town.jira.issues.values() if issue.project == project)
     town.jira.update_issue(issue.id, summary="The tide came in")
@@ -104,4 +108,3 @@ async def the_cursor_is_right(town: Town) -> None:
     # What was seeded is older than any overlap: it is not read again.
     assert counts["read"] == 2
     await the_copy_is_right(town, connection_id)
-
