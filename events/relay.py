@@ -72,11 +72,13 @@ class Relay:
     async def publish(self) -> int:
         """Number and send what is new. How many events were sent."""
         assert self._fence is not None
-        if await self._any_new():
+        new = await self._any_new()
+        if new or self._sent is None:
+            # Before anything is numbered: what the stream lost comes first, and what it has is not reused.
+            self._sent = await self._stream_end()
+        if new:
             async with self._database.write() as connection:
                 await outbox.give_positions(connection, self._fence, BATCH)
-        if self._sent is None:
-            self._sent = await self._stream_end()
         async with self._database.read() as connection:
             events = await outbox.after(connection, self._sent, BATCH)
         await self._send(events)
@@ -107,6 +109,8 @@ class Relay:
         """The position to go on after: the stream's last, or that of a day ago in one that fell behind."""
         last = await self._redis.xrevrange(STREAM, count=1)
         end = int(last[0][0].split(b"-")[0]) if last else 0
+        if end == self._sent:
+            return end
         async with self._database.read() as connection:
             given = await outbox.last_position(connection)
             if end < given:

@@ -86,12 +86,22 @@ class Clock:
 class RedisBudget:
     """Requests to a host, counted over all workers. While Redis is away each process counts for itself."""
 
-    def __init__(self, redis: Redis, database: Database, clock: Clock, patience: float = 5.0) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        database: Database,
+        clock: Clock,
+        patience: float = 5.0,
+        place_seconds: float = PLACE_SECONDS,
+        line_seconds: float = LINE_SECONDS,
+    ) -> None:
         """`patience`: a pause of up to so many seconds is waited out, a longer one is `RateLimited`."""
         self._redis = redis
         self._database = database
         self._clock = clock
         self._patience = patience
+        self._place_seconds = place_seconds
+        self._line_seconds = line_seconds
         self._alone = LocalBudget(clock, patience)
 
     @asynccontextmanager
@@ -126,9 +136,10 @@ class RedisBudget:
 
     async def _take(self, host: str, parallel: int, member: str) -> bool:
         """Stand in the line for a place. Raises `RateLimited` for a long pause or a long line."""
-        line_ends = time.monotonic() + LINE_SECONDS
+        line_ends = time.monotonic() + self._line_seconds
         while True:
-            granted, wait_ms, known = await self._run(_TAKE, host, parallel, member, PLACE_SECONDS, _CAUTIOUS)
+            args = (parallel, member, self._place_seconds, _CAUTIOUS)
+            granted, wait_ms, known = await self._run(_TAKE, host, *args)
             if not known and (until := await self._kept(host)):
                 await self._pause(host, until - self._clock(), slower=False)
                 if granted:

@@ -48,7 +48,10 @@ def connect(url: str, connections: int = 64) -> ArqRedis:
     else:
         options |= {"socket_connect_timeout": 2, "socket_keepalive": True}
         pool = BlockingConnectionPool.from_url(url, **options)
-    return ArqRedis(pool, job_serializer=pack, job_deserializer=unpack, expires_extra_ms=_JOB_KEPT_MS)
+    redis = ArqRedis(pool, job_serializer=pack, job_deserializer=unpack, expires_extra_ms=_JOB_KEPT_MS)
+    # The pool is this client's alone: closing one closes the other.
+    redis.auto_close_connection_pool = True
+    return redis
 
 
 class Queue:
