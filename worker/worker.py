@@ -44,11 +44,15 @@ _RECONNECT_MOST = 5.0
 class Worker:
     """Works until `stop` is set, then hands over what it holds. Redis may come and go meanwhile."""
 
-    def __init__(self, deps: Deps, redis: ArqRedis, time: Clock) -> None:
+    def __init__(
+        self, deps: Deps, redis: ArqRedis, time: Clock, page_grace: float = PAGE_GRACE_SECONDS
+    ) -> None:
+        """`page_grace`: after `stop`, a page that is under way may take so many seconds more."""
         self._deps = deps
         self._redis = redis
         self._queue = Queue(redis)
         self._time = time
+        self._page_grace = page_grace
         self._running: set[asyncio.Task[Any]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -132,7 +136,7 @@ class Worker:
     async def _drain(self) -> None:
         """Let pages finish, then break off what still waits for its remote."""
         if self._running:
-            await asyncio.wait(self._running, timeout=PAGE_GRACE_SECONDS)
+            await asyncio.wait(self._running, timeout=self._page_grace)
         left = list(self._running)
         for task in left:
             task.cancel()

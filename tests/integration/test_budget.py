@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import pytest
-from redis.asyncio import Redis
+from arq.connections import ArqRedis
 
 from adapters.base import RateLimited
 from adapters.http import Budget
@@ -19,12 +19,12 @@ HOST = "https://jira.example.com"
 
 
 @pytest.fixture
-async def budgets(engine: House, redis: Redis) -> list[RedisBudget]:
+async def budgets(engine: House, redis: ArqRedis) -> list[RedisBudget]:
     """Those of two workers. No pause is waited out unless a test says so."""
     return [await budget(engine.database, redis) for _ in range(2)]
 
 
-async def budget(database: Database, redis: Redis, patience: float = 0.0, **options: float) -> RedisBudget:
+async def budget(database: Database, redis: ArqRedis, patience: float = 0.0, **options: float) -> RedisBudget:
     return RedisBudget(redis, database, Clock(await database.time()), patience, **options)
 
 
@@ -57,7 +57,7 @@ async def test_the_places_of_a_host_are_shared_by_all_workers(budgets: list[Redi
 
 
 async def test_a_host_that_is_new_gets_few_requests_and_more_with_each_good_round(
-    budgets: list[RedisBudget], redis: Redis
+    budgets: list[RedisBudget], redis: ArqRedis
 ) -> None:
     async with AsyncExitStack() as held:
         for one in budgets:
@@ -70,11 +70,11 @@ async def test_a_host_that_is_new_gets_few_requests_and_more_with_each_good_roun
     assert await limit(redis) == 8.0
 
 
-async def limit(redis: Redis) -> float:
-    return float(await redis.hget(f"tidegate:budget:{HOST}", "limit") or 0)
+async def limit(redis: ArqRedis) -> float:
+    return float((await redis.hgetall(f"tidegate:budget:{HOST}")).get(b"limit", 0))
 
 
-async def test_a_host_that_says_no_gets_half_as_many(budgets: list[RedisBudget], redis: Redis) -> None:
+async def test_a_host_that_says_no_gets_half_as_many(budgets: list[RedisBudget], redis: ArqRedis) -> None:
     await grow(budgets[0], 8)
     now = budgets[0]._clock()
     for expected in (4, 2, 1, 1):
@@ -84,7 +84,7 @@ async def test_a_host_that_says_no_gets_half_as_many(budgets: list[RedisBudget],
     assert await limit(redis) == 2
 
 
-async def test_a_failed_request_does_not_raise_the_limit(budgets: list[RedisBudget], redis: Redis) -> None:
+async def test_a_failed_request_does_not_raise_the_limit(budgets: list[RedisBudget], redis: ArqRedis) -> None:
     for _ in range(5):
         with pytest.raises(OSError, match="reset"):
             async with budgets[0].slot(HOST, 8):
@@ -116,7 +116,7 @@ async def test_of_two_pauses_the_longer_counts(budgets: list[RedisBudget]) -> No
     assert e.value.retry_at - budgets[1]._clock() > timedelta(minutes=9)
 
 
-async def test_a_short_pause_is_waited_out(engine: House, redis: Redis) -> None:
+async def test_a_short_pause_is_waited_out(engine: House, redis: ArqRedis) -> None:
     patient = await budget(engine.database, redis, patience=5.0)
     until = patient._clock() + timedelta(seconds=0.3)
     await patient.pause(HOST, until, "429")
@@ -124,7 +124,7 @@ async def test_a_short_pause_is_waited_out(engine: House, redis: Redis) -> None:
         assert patient._clock() >= until - timedelta(milliseconds=50)
 
 
-async def test_a_long_pause_outlives_redis_being_emptied(budgets: list[RedisBudget], redis: Redis) -> None:
+async def test_a_long_pause_outlives_redis_being_emptied(budgets: list[RedisBudget], redis: ArqRedis) -> None:
     await budgets[0].pause(HOST, budgets[0]._clock() + timedelta(minutes=1), "429")
     await redis.flushall()
     for _ in range(2):
@@ -141,7 +141,7 @@ async def test_a_pause_that_is_over_is_forgotten(engine: House, budgets: list[Re
         pass
 
 
-async def test_the_place_of_a_worker_that_died_is_free_again(engine: House, redis: Redis) -> None:
+async def test_the_place_of_a_worker_that_died_is_free_again(engine: House, redis: ArqRedis) -> None:
     short = await budget(engine.database, redis, place_seconds=0.2)
     for number in range(2):
         assert await short._take(HOST, 2, f"dead {number}")
@@ -149,7 +149,7 @@ async def test_the_place_of_a_worker_that_died_is_free_again(engine: House, redi
         pass
 
 
-async def test_a_line_that_is_too_long_is_left(engine: House, redis: Redis) -> None:
+async def test_a_line_that_is_too_long_is_left(engine: House, redis: ArqRedis) -> None:
     hasty = await budget(engine.database, redis, line_seconds=0.1)
     async with hasty.slot(HOST, 1):
         with pytest.raises(RateLimited, match="busy"):
@@ -181,7 +181,7 @@ async def test_without_redis_a_pause_is_kept_all_the_same(engine: House, away: l
 
 
 async def test_when_redis_is_back_the_places_are_shared_again(
-    away: list[RedisBudget], valkey: Valkey, redis: Redis
+    away: list[RedisBudget], valkey: Valkey, redis: ArqRedis
 ) -> None:
     async with away[0].slot(HOST, 4):
         await valkey.start()
