@@ -24,6 +24,6 @@ USER 10001:10001
 VOLUME /data
 EXPOSE 8420
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 CMD ["tidegate", "health"]
+HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 CMD ["tidegate", "health", "--here"]
 ENTRYPOINT ["tidegate"]
 CMD ["up"]

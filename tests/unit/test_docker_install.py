@@ -132,7 +132,7 @@ def test_the_image_runs_as_a_user_of_a_fixed_number_who_owns_the_data() -> None:
 
 def test_the_image_starts_everything_and_tells_whether_it_is_well() -> None:
     assert (given("ENTRYPOINT"), given("CMD")) == ('["tidegate"]', '["up"]')
-    assert given("HEALTHCHECK").endswith('CMD ["tidegate", "health"]')
+    assert given("HEALTHCHECK").endswith('CMD ["tidegate", "health", "--here"]')
     assert given("STOPSIGNAL") == "SIGTERM"
     assert given("EXPOSE") == "8420"
 
