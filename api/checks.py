@@ -16,7 +16,6 @@ from api.problems import ProblemError
 from api.routing import Call, Route
 from api.shapes import Discreet, Id, Nothing, System, Text
 from api.wanted import Wanted
-from config.vault import VaultError
 from store.connections import Connection
 from store.database import clock
 from store.health import Problem
@@ -76,8 +75,6 @@ async def _tested(context: Context, connection: Connection) -> Tried:
             return _failed(Problem(e.kind, e.message, e.hint))
         except BadTarget as e:
             return _failed(Problem("incomplete", e.message, f"Set {e.field} of this connection."))
-        except VaultError as e:
-            return _failed(Problem("auth", str(e), "Enter the secret of the credential again."))
         except TimeoutError:
             message = f"The remote did not answer within {context.check_seconds:.0f} seconds."
             return _failed(Problem(Unavailable.kind, message, Unavailable.default_hint))

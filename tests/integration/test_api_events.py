@@ -71,7 +71,11 @@ async def test_events_are_pushed_as_cloud_events_with_their_position(api: Api) -
         await api.post(f"/v1/connections/{made['id']}/sync", {}, 202)
         await publish(api)
         position, event = await reader.event()
+        await api.post("/v1/syncs/1/cancel", None, 200)
+        await publish(api)
+        following, _ = await reader.event()
     assert (position, event["sequence"], event["type"]) == (1, 1, "io.tidegate.status")
+    assert following == 2
     assert (event["specversion"], event["source"]) == ("1.0", f"/connections/{made['id']}")
     assert event["data"]["state"] == "queued"
 
