@@ -95,6 +95,9 @@ async def _everything(ask: Answers) -> None:
         await ask.ask("POST", below + suffix, {})
     for shown in ("/v1/credentials", path, "/v1/connections", below, f"{below}/status", "/v1/syncs"):
         await ask.ask("GET", shown)
+    # Once more, and left as they were made.
+    await ask.ask("POST", "/v1/credentials", body)
+    await ask.ask("POST", "/v1/connections", connection)
     for rest in (f"{below}/records", f"{below}/quarantine", "/metrics", "/readyz"):
         await ask.ask("GET", rest)
 
