@@ -318,7 +318,7 @@ class Http:
         most = self._limits.body
         chunks, size = [], 0
         if (response.content_length or 0) <= most:
-            async for chunk in response.content.iter_chunked(1 << 16):
+            async for chunk in response.content.iter_any():
                 size += len(chunk)
                 if size > most:
                     break

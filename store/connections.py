@@ -109,6 +109,35 @@ async def listed(connection: AsyncConnection, after: int, limit: int, *filters: 
 _LOCK = select(connections).where(connections.c.id == bindparam("connection")).with_for_update()
 
 
+_HOLD = (
+    select(
+        *(
+            connections.c[name]
+            for name in (
+                "id",
+                "system",
+                "frequency",
+                "timezone",
+                "failure",
+                "remembered",
+                "unavailable",
+                "crashes",
+                "limited_until",
+                "next_look_at",
+                "change_sequence",
+            )
+        )
+    )
+    .where(connections.c.id == bindparam("connection"))
+    .with_for_update()
+)
+
+
+async def held(connection: AsyncConnection, connection_id: int) -> RowMapping | None:
+    """The row, locked like `locked`, as far as a worker needs it with each page."""
+    return (await connection.execute(_HOLD, {"connection": connection_id})).mappings().first()
+
+
 async def locked(connection: AsyncConnection, connection_id: int) -> RowMapping | None:
     """The row, locked until the end of the transaction: always the first lock that is taken."""
     return (await connection.execute(_LOCK, {"connection": connection_id})).mappings().first()

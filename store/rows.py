@@ -85,7 +85,7 @@ async def write(
     """
     latest = _latest(ready)
     known = await _known(connection, table, connection_id, list(latest))
-    made = _Rows(table, connection_id, observed_at, now)
+    made = _Rows(table, connection_id, observed_at, now, connection.dialect.name)
     rows: list[tuple[object, ...]] = []
     looks: list[tuple[object, ...]] = []
     new = changed = unchanged = gone = 0
@@ -198,25 +198,35 @@ def _older(record: Record, observed_at: datetime, before: Known) -> bool:
 class _Rows:
     """Makes the rows of a page as the driver takes them: times are text on SQLite."""
 
-    def __init__(self, table: StreamTable, connection_id: int, observed_at: datetime, now: datetime) -> None:
+    def __init__(
+        self, table: StreamTable, connection_id: int, observed_at: datetime, now: datetime, dialect: str
+    ) -> None:
         self._connection_id = connection_id
-        self._fits = [_FITS[column.type] for column in table.stream.columns]
-        self._observed_at, self._now = observed_at, now
+        self._stamp: Callable[[object], object] = _time_text if dialect == "sqlite" else _time
+        fits = {**_FITS, "time": self._stamp}
+        self._fits = [fits[column.type] for column in table.stream.columns]
+        self._observed_at, self._now = self._stamp(observed_at), self._stamp(now)
 
     def row(self, item: Ready, change: int, look: datetime | None) -> tuple[object, ...]:
         record = item.record
-        typed = [fit(value) for fit, value in zip(self._fits, record.columns, strict=True)]
+        # Null and text are most of the values, and seen to fit without a call.
+        typed = [
+            value
+            if value is None or (fit is _text and type(value) is str and "\x00" not in value)
+            else fit(value)
+            for value, fit in zip(record.columns, self._fits, strict=True)
+        ]
         return (
             self._connection_id,
             record.key,
             record.parent,
-            _time(record.updated_at),
+            self._stamp(record.updated_at),
             record.version,
             self._observed_at,
             self._now,
             item.hash,
             change,
-            look,
+            self._stamp(look),
             0,
             None,
             None,
@@ -249,6 +259,11 @@ def _time(value: object) -> object:
         return None
     # Vendors write the ends of the calendar for never; drivers take them for infinity, or overflow.
     return value if MINYEAR < value.year < MAXYEAR else None
+
+
+def _time_text(value: object) -> object:
+    fits = _time(value)
+    return to_text(fits) if isinstance(fits, datetime) else None
 
 
 # A typed value that its column cannot hold is null; it never breaks a page.
@@ -293,7 +308,7 @@ async def _upsert(
     """The driver's own bulk path: the statement is Core's, the values go to the driver as they are."""
     if not rows:
         return
-    await connection.exec_driver_sql(_upsert_sql(table, connection.dialect), _driver_rows(rows, connection))
+    await connection.exec_driver_sql(_upsert_sql(table, connection.dialect), list(rows))
 
 
 async def _postpone(

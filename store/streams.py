@@ -20,6 +20,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    column,
     inspect,
     literal,
     select,
@@ -188,18 +189,38 @@ def _compress(connection: Connection, table: Table) -> None:
 
 
 def _ensure_view(connection: Connection, stream: StreamTable) -> None:
-    table = stream.table
     typed = [column.name for column in stream.stream.columns]
     # What people join and search by stands first.
     lead = [name for name in ("issue_key",) if name in typed]
     names = [*_VIEW_FIRST, *lead, *(name for name in typed if name not in lead), "body"]
-    query = select(*(table.c[name] for name in names)).where(table.c.gone_at.is_(None))
-    sql = str(query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}))
     kept = f"view {stream.name}"
     before = connection.execute(select(instance.c.value).where(instance.c.name == literal(kept))).scalar()
-    if before == sql and stream.name in inspect(connection).get_view_names():
+    if stream.name in inspect(connection).get_view_names():
+        if before == _view(connection, stream, names):
+            return
+        # Users' own views may stand on this one: it only ever gains columns, after those it has.
+        there = [found["name"] for found in inspect(connection).get_columns(stream.name)]
+        names = [*there, *(name for name in names if name not in there)]
+    sql = _view(connection, stream, names)
+    if before == sql:
         return
-    connection.exec_driver_sql(f'DROP VIEW IF EXISTS "{stream.name}"')
-    connection.exec_driver_sql(f'CREATE VIEW "{stream.name}" AS {sql}')
+    _make_view(connection, stream.name, sql)
     connection.execute(instance.delete().where(instance.c.name == kept))
     connection.execute(instance.insert().values(name=kept, value=sql))
+
+
+def _view(connection: Connection, stream: StreamTable, names: Sequence[str]) -> str:
+    """What the view shows. A column that is declared no more is still one of the table."""
+    table = stream.table
+    shown = [table.c[name] if name in table.c else column(name) for name in names]
+    query = select(*shown).where(table.c.gone_at.is_(None)).select_from(table)
+    return str(query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}))
+
+
+def _make_view(connection: Connection, name: str, sql: str) -> None:
+    if connection.dialect.name == "sqlite":
+        # SQLite looks a view up when it is read, so that others that stand on it are not hurt.
+        connection.exec_driver_sql(f'DROP VIEW IF EXISTS "{name}"')
+        connection.exec_driver_sql(f'CREATE VIEW "{name}" AS {sql}')
+    else:
+        connection.exec_driver_sql(f'CREATE OR REPLACE VIEW "{name}" AS {sql}')

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
 
 from store import outbox
-from store.connections import locked
+from store.connections import held, locked
 from store.database import clock, now, to_moment, to_text
 from store.health import CHECK_EVERY, CRASHES_ALLOWED, Problem, problem, settle
 from store.schema import ENDED, LIVE, OPEN, connections, sync_parts, syncs
@@ -309,9 +309,9 @@ async def hold(connection: AsyncConnection, sync: Sync, owner: str) -> tuple[Row
 
     Gives the connection's row and the database's time. Whatever is written for a sync comes after this.
     """
-    row = await locked(connection, sync.connection_id)
-    held = await connection.execute(_HOLD, {"sync": sync.id, "mine": sync.fence, "owner": owner})
-    at = held.scalar()
+    row = await held(connection, sync.connection_id)
+    kept = await connection.execute(_HOLD, {"sync": sync.id, "mine": sync.fence, "owner": owner})
+    at = kept.scalar()
     if row is None or at is None:
         raise LostLeaseError(f"sync {sync.id} is no longer held by fence {sync.fence}")
     return row, to_moment(at)
