@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("adapters", "api", "config", "events", "scheduler", "store", "tidegate", "worker")
 # What tools and trials leave behind; hidden folders are left out but for those of the project.
 LEFT_BEHIND = {"__pycache__", "build", "dist"}
-OURS_THOUGH_HIDDEN = {".ci", ".dockerignore", ".github", ".gitignore"}
+OURS_THOUGH_HIDDEN = {".ci", ".dockerignore", ".gitignore"}
 
 
 def files(under: Path = ROOT) -> Iterator[Path]:
