@@ -20,12 +20,12 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
-    column,
     inspect,
     literal,
     select,
     text,
 )
+from sqlalchemy import column as plain_column
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateColumn
@@ -195,14 +195,15 @@ def _ensure_view(connection: Connection, stream: StreamTable) -> None:
     names = [*_VIEW_FIRST, *lead, *(name for name in typed if name not in lead), "body"]
     kept = f"view {stream.name}"
     before = connection.execute(select(instance.c.value).where(instance.c.name == literal(kept))).scalar()
-    if stream.name in inspect(connection).get_view_names():
+    exists = stream.name in inspect(connection).get_view_names()
+    if exists:
         if before == _view(connection, stream, names):
             return
         # Users' own views may stand on this one: it only ever gains columns, after those it has.
         there = [found["name"] for found in inspect(connection).get_columns(stream.name)]
         names = [*there, *(name for name in names if name not in there)]
     sql = _view(connection, stream, names)
-    if before == sql:
+    if exists and before == sql:
         return
     _make_view(connection, stream.name, sql)
     connection.execute(instance.delete().where(instance.c.name == kept))
@@ -212,7 +213,7 @@ def _ensure_view(connection: Connection, stream: StreamTable) -> None:
 def _view(connection: Connection, stream: StreamTable, names: Sequence[str]) -> str:
     """What the view shows. A column that is declared no more is still one of the table."""
     table = stream.table
-    shown = [table.c[name] if name in table.c else column(name) for name in names]
+    shown = [table.c[name] if name in table.c else plain_column(name) for name in names]
     query = select(*shown).where(table.c.gone_at.is_(None)).select_from(table)
     return str(query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}))
 

@@ -1,8 +1,10 @@
 """The budget of a host, shared through Redis by workers that know nothing of each other."""
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from typing import cast
 
 import pytest
 from arq.connections import ArqRedis
@@ -71,7 +73,8 @@ async def test_a_host_that_is_new_gets_few_requests_and_more_with_each_good_roun
 
 
 async def limit(redis: ArqRedis) -> float:
-    return float((await redis.hgetall(f"tidegate:budget:{HOST}")).get(b"limit", 0))
+    found = await cast(Awaitable[bytes | None], redis.hget(f"tidegate:budget:{HOST}", "limit"))
+    return float(found or 0)
 
 
 async def test_a_host_that_says_no_gets_half_as_many(budgets: list[RedisBudget], redis: ArqRedis) -> None:

@@ -1,0 +1,108 @@
+"""The main path on Azure DevOps: projects and work items, and what changes in them."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from random import Random
+
+import pytest
+
+from store.connections import Connection
+from tests.engine import connection_row
+from tests.house import House
+from tidegate.demo.remotes.azure import AzureDevOps
+from tidegate.demo.remotes.base import Fault
+
+
+@pytest.fixture
+async def remote() -> AsyncIterator[AzureDevOps]:
+    async with AzureDevOps() as running:
+        running.model.create_project("newtwitterclone")
+        yield running
+
+
+async def connect(house: House, remote: AzureDevOps, **values: object) -> Connection:
+    credential = await house.credential("azure", "pat", None, "azure-token")
+    return await house.connection("azure", remote.base, credential, **values)
+
+
+async def changes(house: House, connection_id: int) -> int:
+    return int((await connection_row(house, connection_id))["change_sequence"])
+
+
+async def test_a_first_sync_stores_every_project_and_work_item(house: House, remote: AzureDevOps) -> None:
+    remote.model.seed(430, Random(1))
+    made = await connect(house, remote)
+    sync = await house.sync(made.id)
+    assert (sync.state, sync.error) == ("succeeded", None)
+    assert (sync.counters["projects"].new, sync.counters["work_items"].new) == (1, 430)
+    assert sync.receipt is not None
+    receipt = sync.receipt["work_items"]
+    assert (receipt.expected, receipt.stored, receipt.complete) == (430, 430, True)
+    assert await house.keys("azure", "work_items") == {str(number) for number in range(1, 431)}
+    assert sync.requests == len(remote.ledger)
+    assert (await house.get(made.id)).health == "healthy"
+
+
+async def test_a_second_sync_without_a_change_writes_no_record(house: House, remote: AzureDevOps) -> None:
+    remote.model.seed(50, Random(1))
+    made = await connect(house, remote)
+    await house.sync(made.id)
+    before = (await house.rows("azure", "work_items"), await house.rows("azure", "projects"))
+    number = await changes(house, made.id)
+    sync = await house.sync(made.id)
+    assert sync.state == "succeeded"
+    assert {(c.new, c.changed) for c in sync.counters.values()} <= {(0, 0)}
+    assert (await house.rows("azure", "work_items"), await house.rows("azure", "projects")) == before
+    assert await changes(house, made.id) == number
+
+
+async def test_an_update_is_in_the_next_sync_and_nothing_else_is_written(
+    house: House, remote: AzureDevOps
+) -> None:
+    remote.model.seed(50, Random(1))
+    made = await connect(house, remote)
+    await house.sync(made.id)
+    number = await changes(house, made.id)
+    remote.clock.advance(timedelta(minutes=10))
+    remote.model.update(7, {"System.State": "Closed", "System.Title": "Seen"})
+    sync = await house.sync(made.id)
+    assert sync.state == "succeeded"
+    assert (sync.counters["work_items"].new, sync.counters["work_items"].changed) == (0, 1)
+    rows = {row["key"]: row for row in await house.rows("azure", "work_items")}
+    assert (rows["7"]["title"], rows["7"]["state"], rows["7"]["version"]) == ("Seen", "Closed", "2")
+    assert rows["7"]["change"] == number + 1
+
+
+async def test_work_items_that_were_made_meanwhile_are_new(house: House, remote: AzureDevOps) -> None:
+    remote.model.seed(5, Random(1))
+    made = await connect(house, remote)
+    await house.sync(made.id)
+    remote.clock.advance(timedelta(minutes=10))
+    remote.model.create("newtwitterclone", "One more")
+    sync = await house.sync(made.id)
+    assert sync.counters["work_items"].new == 1
+    assert len(await house.keys("azure", "work_items")) == 6
+
+
+async def test_work_items_that_may_not_be_read_make_partial_and_projects_are_there(
+    house: House, remote: AzureDevOps
+) -> None:
+    remote.model.seed(5, Random(1))
+    remote.faults.append(Fault("wiql", status=403, times=1000))
+    made = await connect(house, remote)
+    sync = await house.sync(made.id)
+    assert sync.state == "partial"
+    assert sync.error is not None
+    assert sync.error.kind == "forbidden"
+    assert len(await house.keys("azure", "projects")) == 1
+    assert (await house.get(made.id)).health == "partial"
+
+
+async def test_only_the_selected_stream_is_read(house: House, remote: AzureDevOps) -> None:
+    remote.model.seed(5, Random(1))
+    made = await connect(house, remote, streams=["projects"])
+    sync = await house.sync(made.id)
+    assert set(sync.counters) == {"projects"}
+    assert sync.receipt is not None
+    assert set(sync.receipt) == {"projects"}
+    assert remote.requests("wiql") == []
