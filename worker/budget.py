@@ -24,8 +24,8 @@ from store.database import Database
 
 log = structlog.get_logger()
 
-#: A place that its holder lost (killed, cut off) is free again after so long.
-PLACE_SECONDS = 130
+#: A place that its holder lost (killed, cut off) is free again after so long; as long as a sync's lease.
+PLACE_SECONDS = 10
 #: How long to stand in the line for a place.
 LINE_SECONDS = 30.0
 #: Pauses from this length on are kept in the database.
@@ -56,6 +56,12 @@ local limit = tonumber(redis.call('HGET', KEYS[1], 'limit') or 0)
 if ARGV[3] == '1' and limit > 0 and limit < tonumber(ARGV[1]) then
   redis.call('HSET', KEYS[1], 'limit', math.min(tonumber(ARGV[1]), limit + 1 / limit))
 end
+return 1
+"""
+_KEEP = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+redis.call('ZADD', KEYS[2], 'XX', now + ARGV[2] * 1000, ARGV[1])
 return 1
 """
 _PAUSE = """
@@ -117,10 +123,12 @@ class RedisBudget:
                 yield
             return
         good = False
+        keeping = asyncio.create_task(self._keep(host, member))
         try:
             yield
             good = True
         finally:
+            keeping.cancel()
             await asyncio.shield(self._free(host, parallel, member, good=good))
 
     async def pause(self, host: str, until: datetime, reason: str) -> None:
@@ -158,6 +166,15 @@ class RedisBudget:
     async def _kept(self, host: str) -> datetime | None:
         async with self._database.read() as connection:
             return await pauses.of(connection, host)
+
+    async def _keep(self, host: str, member: str) -> None:
+        """Say now and then that a slow request is still under way. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(self._place_seconds / 3)
+            try:
+                await self._run(_KEEP, host, member, self._place_seconds)
+            except (RedisError, OSError) as e:
+                log.warning("budget.place_not_kept", host=host, error=str(e))
 
     async def _free(self, host: str, parallel: int, member: str, *, good: bool) -> None:
         try:

@@ -47,7 +47,7 @@ async def all_due_while_no_scheduler_looks(town: Town) -> None:
 
 async def fired(town: Town, times: int) -> bool:
     """Whether each connection has exactly so many syncs."""
-    query = select(func.count()).group_by(syncs.c.connection_id)
+    query = select(func.count(syncs.c.id)).group_by(syncs.c.connection_id)
     async with town.database.read() as connection:
         counts = list((await connection.execute(query)).scalars())
     assert not [count for count in counts if count > times], "a due time fired twice"

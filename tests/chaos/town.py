@@ -151,11 +151,12 @@ class Town:
             try:
                 if await check():
                     return loop.time() - began
-            except (SQLAlchemyError, OSError, aiohttp.ClientError):
-                pass
+                away: object = None
+            except (SQLAlchemyError, OSError, aiohttp.ClientError) as e:
+                away = e
             if loop.time() - began > within:
                 logs = "\n\n".join(f"--- {role.name} {role.pid}\n{role.tail()}" for role in self.roles)
-                raise AssertionError(f"Not within {within} s: {what}\n{logs}")
+                raise AssertionError(f"Not within {within} s: {what}; {away or 'just not'}\n{logs}")
             await asyncio.sleep(every)
 
     async def stands_at(self, sync_id: int, pages: int) -> RowMapping:
