@@ -122,11 +122,15 @@ class Fetched(msgspec.Struct, frozen=True):
 
 
 class Readable(msgspec.Struct, frozen=True):
-    """Whether a stream can be read: `count` matches where known, `problem` for a person where not."""
+    """Whether a stream can be read: `count` matches where known, `problem` for a person where not.
+
+    `kind` is the cause that a sync would end with.
+    """
 
     readable: bool
     count: int | None = None
     problem: str | None = None
+    kind: str | None = None
 
 
 class Check(msgspec.Struct, frozen=True):

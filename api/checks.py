@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from adapters.base import AdapterError, BadTarget, Check, Readable, Unavailable
+from adapters.base import AdapterError, BadTarget, Check, Forbidden, Unavailable
 from adapters.http import Meter, utc_now
 from api import wanted
 from api.connections import Streams, named
@@ -37,13 +37,21 @@ class TriedConnection(Discreet, frozen=True, forbid_unknown_fields=True, kw_only
     webhook_secret: Text | None = None
 
 
+class Found(msgspec.Struct, frozen=True):
+    """Whether a stream can be read: `count` matches where known, `problem` for a person where not."""
+
+    readable: bool
+    count: int | None
+    problem: str | None
+
+
 class Tried(msgspec.Struct, frozen=True):
     """What a test found. `ok`: the streams asked for can be read; without a choice, at least one can."""
 
     ok: bool
     system_version: str | None
     account: str | None
-    streams: Mapping[str, Readable]
+    streams: Mapping[str, Found]
     error: Problem | None
 
 
@@ -97,8 +105,10 @@ def _found(check: Check, streams: list[str] | None) -> Tried:
     error = None
     if not ok:
         why = "; ".join(f"{name}: {found.problem or 'cannot be read'}" for name, found in unreadable.items())
-        error = Problem("forbidden", why, "Check what this account may read, and that the URL is right.")
-    return Tried(ok, check.system_version, check.account, check.streams, error)
+        kind = next((found.kind for found in unreadable.values() if found.kind), Forbidden.kind)
+        error = Problem(kind, why, "Check what this account may read, and that the URL is right.")
+    told = {name: Found(found.readable, found.count, found.problem) for name, found in check.streams.items()}
+    return Tried(ok, check.system_version, check.account, told, error)
 
 
 def _failed(error: Problem) -> Tried:

@@ -22,6 +22,10 @@ log = structlog.get_logger()
 
 LEASE_SECONDS = 10.0
 IDLE_SECONDS = 0.05
+#: How often to look once nothing has happened for `QUIET_AFTER`: a sync tells that it is queued well before
+#: it commits its first record, so that only that first event is ever late.
+QUIET_SECONDS = 0.25
+QUIET_AFTER = 5.0
 STANDBY_SECONDS = 1.0
 #: Keeping the lease costs a write; it is done no more often than this.
 KEEP_SECONDS = 3.0
@@ -41,6 +45,8 @@ class Relay:
         self._fence: int | None = None
         self._kept_at = 0.0
         self._sent: int | None = None
+        self._busy_at = 0.0
+        self._behind = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then the lease is given back, so that another goes on at once."""
@@ -48,7 +54,7 @@ class Relay:
             wait = STANDBY_SECONDS
             try:
                 if await self._keep():
-                    wait = 0.0 if await self.publish() else IDLE_SECONDS
+                    wait = self._wait(await self.publish())
             except (SQLAlchemyError, RedisError, OSError) as e:
                 log.warning("relay.failed", error=str(e))
                 self._sent = None
@@ -69,10 +75,21 @@ class Relay:
         self._fence, self._kept_at, self._sent = fence, now, None
         return fence is not None
 
+    def _wait(self, sent: int) -> float:
+        """Seconds until the next look."""
+        now = asyncio.get_running_loop().time()
+        if sent:
+            self._busy_at = now
+            return 0.0
+        return IDLE_SECONDS if now - self._busy_at < QUIET_AFTER else QUIET_SECONDS
+
     async def publish(self) -> int:
         """Number and send what is new. How many events were sent."""
         assert self._fence is not None
         new = await self._any_new()
+        if not new and not self._behind and self._sent is not None:
+            return 0
+        self._behind = True
         if new or self._sent is None:
             # Before anything is numbered: what the stream lost comes first, and what it has is not reused.
             self._sent = await self._stream_end()
@@ -82,6 +99,7 @@ class Relay:
         async with self._database.read() as connection:
             events = await outbox.after(connection, self._sent, BATCH)
         await self._send(events)
+        self._behind = len(events) == BATCH
         return len(events)
 
     async def _any_new(self) -> bool:

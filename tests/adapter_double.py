@@ -82,6 +82,7 @@ class Script:
         self.broken: dict[str, AdapterError] = {}
         self.refused_plans: dict[str, AdapterError] = {}
         self.check_error: AdapterError | None = None
+        self.checked = Readable(True)
         self.defect: Exception | None = None
         self.endless: set[str] = set()
         #: While it is there, the remote does not answer.
@@ -129,7 +130,7 @@ class Double:
         self.script.checks += 1
         if self.script.check_error is not None:
             raise self.script.check_error
-        return Check("me", "1.0", {"things": Readable(True)})
+        return Check("me", "1.0", {"things": self.script.checked})
 
     async def plan(self, feed: str) -> Sequence[Partition]:
         if feed in self.script.refused_plans:

@@ -27,7 +27,7 @@ from store.database import Database
 from store.parts import BY_KEY, LOOK_AGAIN, NAMED, Part, Planned
 from store.records import Prepared, Progress, Target, commit_page, prepare_page
 from store.streams import StreamTables
-from store.syncs import LostLeaseError, Ring, Sync
+from store.syncs import Counts, LostLeaseError, Ring, Sync
 from worker import ending
 from worker.ahead import ahead
 from worker.outcome import End, Outcome, PassOn, conclude, gives_up_on, problem_of, wait, whole_connection
@@ -179,7 +179,15 @@ async def _work(work: Slice) -> Outcome:
         # Asked after the turn: even the shortest slice gets a page further.
         if work.over:
             break
-    return PassOn() if todo else conclude(done, work.progress.counters, _streams_read(work))
+    return PassOn() if todo else _concluded(work, done)
+
+
+def _concluded(work: Slice, done: Sequence[Part]) -> End:
+    """What it came to; a stream that was read without finding anything is counted, too, with zeros."""
+    end = conclude(done, work.progress.counters, _streams_read(work))
+    for stream in end.receipt:
+        work.progress.counters.setdefault(stream, Counts())
+    return end
 
 
 def _gives_up(work: Slice, done: Sequence[Part]) -> bool:

@@ -90,7 +90,7 @@ class Azure:
                 streams[name] = await source.check()
             except (AuthFailed, Forbidden, NotFound, QueryRejected) as e:
                 errors.append(e)
-                streams[name] = Readable(False, problem=f"{e.message} {e.hint}".strip())
+                streams[name] = Readable(False, problem=f"{e.message} {e.hint}".strip(), kind=e.kind)
         if len(errors) == len(streams):
             raise errors[0]
         account = identity.name if identity else None

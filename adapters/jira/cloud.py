@@ -123,7 +123,7 @@ class Jira:
             known = await self._learn(me)
             return Readable(True, await self._site.count(known.first))
         except (NotFound, Forbidden, QueryRejected) as e:
-            return Readable(False, problem=f"{e.message} {e.hint}")
+            return Readable(False, problem=f"{e.message} {e.hint}".strip(), kind=e.kind)
 
     async def plan(self, feed: str) -> Sequence[Partition]:
         """One partition. Proves who we are, because searching does not, and reads the filter's query."""

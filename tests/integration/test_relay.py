@@ -4,11 +4,13 @@ import asyncio
 from datetime import datetime
 
 import msgspec
+import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 from sqlalchemy import select, update
 
 from events.envelope import STREAM
-from events.relay import LEASE_SECONDS, Relay
+from events.relay import IDLE_SECONDS, LEASE_SECONDS, QUIET_SECONDS, Relay
 from scheduler.dispatch import Request
 from store import outbox
 from store.database import now
@@ -194,3 +196,25 @@ async def test_a_relay_outlives_redis(engine: House, redis: Redis, valkey: Valke
     await until_all_sent(engine, redis)
     stop.set()
     await running
+
+
+async def test_a_relay_looks_less_often_once_all_is_quiet(engine: House, redis: Redis) -> None:
+    relay = Relay(engine.database, redis, "relay 1")
+    assert relay._wait(0) == QUIET_SECONDS
+    assert relay._wait(3) == 0
+    assert relay._wait(0) == IDLE_SECONDS
+
+
+async def test_what_was_numbered_but_not_sent_is_sent_though_nothing_is_new(
+    engine: House, redis: Redis
+) -> None:
+    relay = await relayed(engine, redis)
+    await happen(engine, 1, times=1)
+    await redis.config_set("maxmemory", "1")
+    with pytest.raises(ResponseError):
+        await relay.publish()
+    await redis.config_set("maxmemory", "0")
+    assert await relay.publish()
+    sent = [one.position for one in await stream(redis)]
+    assert sent == list(range(1, len(sent) + 1))
+    assert len(sent) >= 3

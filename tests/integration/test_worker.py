@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from arq.connections import ArqRedis
 from msgspec.structs import replace
 
-from adapters.base import AuthFailed
+from adapters.base import AuthFailed, Readable
 from scheduler.due import open_due
 from scheduler.scheduler import Scheduler
 from scheduler.upkeep import checks_due, reap
@@ -112,7 +112,7 @@ async def test_emptying_redis_loses_no_sync(engine: House, script: Script, redis
     await Queue(redis).ring([ring])
     await redis.flushall()
     async with working(engine, redis):
-        await Scheduler(engine.database, Queue(redis)).reap()
+        await Scheduler(engine.database, engine.deps.tables, Queue(redis)).reap()
         assert (await ended(engine, ring.sync_id)).state == "succeeded"
 
 
@@ -211,4 +211,15 @@ async def test_a_check_that_is_refused_leaves_the_connection_paused_until_tomorr
     row = await connection_row(engine, connection_id)
     assert row["failure"]["message"] == "Still not."
     assert row["next_check_at"] > await engine.database.time()
+    assert await open_due(engine.database) == []
+
+
+async def test_a_check_that_finds_nothing_readable_is_no_good_check(
+    engine: House, script: Script, redis: ArqRedis
+) -> None:
+    connection_id = await paused(engine)
+    script.checked = Readable(False, problem="The filter is gone.", kind="not_found")
+    await checked(engine, script, redis)
+    failure = (await connection_row(engine, connection_id))["failure"]
+    assert (failure["kind"], failure["message"]) == ("not_found", "The filter is gone.")
     assert await open_due(engine.database) == []

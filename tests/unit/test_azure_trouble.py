@@ -379,6 +379,7 @@ async def test_check_names_the_stream_that_is_refused(remote: AzureDevOps) -> No
     assert check.streams["projects"].readable
     assert not check.streams["work_items"].readable
     assert "VS403: no" in (check.streams["work_items"].problem or "")
+    assert check.streams["work_items"].kind == "forbidden"
 
 
 async def test_check_fails_with_a_bad_token(remote: AzureDevOps) -> None:
