@@ -214,7 +214,7 @@ async def random_world(house: House, random: Random) -> list[int]:
     """Connections with all kinds of syncs, as far as the indexes allow them; the syncs' ids."""
     seconds = [-60.0, -1.0, 60.0]
     rows: list[dict[str, object]] = []
-    for number in range(40):
+    for number in range(15):
         made = await connect(house, number)
         for lane in ("bulk", "records"):
             for state in (random.choice(["running", "waiting", ""]), random.choice(["queued", ""]), "failed"):

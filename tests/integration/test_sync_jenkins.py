@@ -8,7 +8,7 @@ import pytest
 from store.connections import Connection
 from tests.engine import connection_row
 from tests.house import House
-from tidegate.demo.remotes.base import Clock
+from tidegate.demo.remotes.base import Clock, Fault
 from tidegate.demo.remotes.jenkins import JenkinsController
 
 
@@ -98,13 +98,19 @@ async def test_a_new_build_is_in_the_next_sync_alone(house: House, remote: Jenki
 async def test_a_job_that_may_not_be_read_makes_partial_and_the_others_are_read(
     house: House, remote: JenkinsController
 ) -> None:
-    remote.seed(2, 5)
-    remote.add_folder("secret")
-    remote.add_job("secret/app")
-    secret = remote.item("secret")
-    secret.readers, secret.discoverers = set(), {"dana"}
+    remote.seed(3, 5)
+    remote.faults.append(Fault("/job/service-0001/", status=403, times=1000))
     made = await connect(house, remote)
-    await house.sync(made.id)
     sync = await house.sync(made.id)
-    assert len(await house.keys("jenkins", "builds")) == 10
-    assert sync.state in ("partial", "succeeded")
+    assert sync.state == "partial"
+    assert sync.error is not None
+    assert sync.error.kind == "forbidden"
+    assert "service-0001" in sync.error.message
+    assert sync.receipt is not None
+    assert not sync.receipt["builds"].complete
+    parents = {row["parent"] for row in await house.rows("jenkins", "builds")}
+    assert parents == {"service-0000", "service-0002"}
+    assert (await house.get(made.id)).health == "partial"
+    remote.faults.clear()
+    assert (await house.sync(made.id)).state == "succeeded"
+    assert len(await house.keys("jenkins", "builds")) == 15
