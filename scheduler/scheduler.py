@@ -13,6 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from scheduler.due import open_due, open_looks
 from scheduler.upkeep import checks_due, forget, reap, settle_stale
 from store.database import Database
+from store.purge import purge_some
+from store.streams import StreamTables
 from store.syncs import Ring
 
 log = structlog.get_logger()
@@ -21,6 +23,9 @@ TICK_SECONDS = 1.0
 REAP_SECONDS = 2.0
 UPKEEP_SECONDS = 60.0
 FORGET_SECONDS = 3600.0
+PURGE_SECONDS = 5.0
+#: Transactions in one tick of purging; others write in between.
+PURGES = 20
 
 
 class Bell(Protocol):
@@ -34,8 +39,9 @@ class Bell(Protocol):
 class Scheduler:
     """Runs the ticks of one process until it is stopped. Any number of them may run side by side."""
 
-    def __init__(self, database: Database, bell: Bell) -> None:
+    def __init__(self, database: Database, tables: StreamTables, bell: Bell) -> None:
         self._database = database
+        self._tables = tables
         self._bell = bell
         self._clock = AsyncIOScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
@@ -46,6 +52,7 @@ class Scheduler:
         self._every(REAP_SECONDS, "reap", self.reap)
         self._every(UPKEEP_SECONDS, "upkeep", self.upkeep)
         self._every(FORGET_SECONDS, "forget", self.forget)
+        self._every(PURGE_SECONDS, "purge", self.purge)
         self._clock.start()
 
     def stop(self) -> None:
@@ -66,6 +73,13 @@ class Scheduler:
 
     async def forget(self) -> None:
         await forget(self._database)
+
+    async def purge(self) -> None:
+        """Remove records of deleted connections, for as long as a tick may take."""
+        for _ in range(PURGES):
+            async with self._database.write() as connection:
+                if not await purge_some(connection, self._tables):
+                    return
 
     def _every(self, seconds: float, name: str, tick: Callable[[], Awaitable[None]]) -> None:
         async def guarded() -> None:

@@ -115,6 +115,7 @@ connections = Table(
         sqlite_where=text("stale_at IS NOT NULL"),
         postgresql_where=text("stale_at IS NOT NULL"),
     ),
+    Index("connections_purge", "id", sqlite_where=text("purge"), postgresql_where=text("purge")),
     sqlite_autoincrement=True,
 )
 

@@ -26,10 +26,9 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy import column as plain_column
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateColumn
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 from adapters.base import Adapter, Stream
 from adapters.base import Column as TypedColumn
@@ -67,14 +66,13 @@ class Body(TypeDecorator[str]):
         return dialect.type_descriptor(_PlainJson() if dialect.name == "postgresql" else Text())
 
 
-class _PlainJson(postgresql.JSON):
-    """PostgreSQL's `json`, with text on our side."""
+class _PlainJson(UserDefinedType[str]):
+    """PostgreSQL's `json`, with text on our side: SQLAlchemy's own type would take it apart."""
 
-    def bind_processor(self, dialect: Dialect) -> None:
-        return None
+    cache_ok = True
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> None:
-        return None
+    def get_col_spec(self, **kw: Any) -> str:
+        return "JSON"
 
 
 class StreamTable(msgspec.Struct, frozen=True):

@@ -75,7 +75,7 @@ async def run_scheduler(parts: Parts, stop: asyncio.Event) -> None:
 
 async def schedule_and_relay(parts: Parts, stop: asyncio.Event, last: asyncio.Event) -> None:
     """The ticks until `stop`, the relay until `last`, so that it tells of what ended in between."""
-    scheduler = Scheduler(parts.database, parts.queue)
+    scheduler = Scheduler(parts.database, parts.ground.tables, parts.queue)
     relay = asyncio.create_task(Relay(parts.database, parts.redis, parts.owner).run(last))
     scheduler.start()
     log.info("scheduler.ready")

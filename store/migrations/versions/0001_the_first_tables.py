@@ -179,6 +179,13 @@ def upgrade() -> None:
             postgresql_where=sa.text("next_look_at IS NOT NULL"),
         )
         batch_op.create_index(
+            "connections_purge",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("purge"),
+            postgresql_where=sa.text("purge"),
+        )
+        batch_op.create_index(
             "connections_stale",
             ["stale_at"],
             unique=False,
@@ -347,6 +354,9 @@ def downgrade() -> None:
             "connections_stale",
             sqlite_where=sa.text("stale_at IS NOT NULL"),
             postgresql_where=sa.text("stale_at IS NOT NULL"),
+        )
+        batch_op.drop_index(
+            "connections_purge", sqlite_where=sa.text("purge"), postgresql_where=sa.text("purge")
         )
         batch_op.drop_index(
             "connections_look",
