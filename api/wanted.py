@@ -52,6 +52,13 @@ def as_stored(connection: Connection) -> Wanted:
     return Wanted(**{name: getattr(connection, name) for name in Wanted.__struct_fields__})
 
 
+#: Taken in silence, the first would store what someone asked to keep out.
+_NOT_YET = {
+    "exclude": "Fields cannot be excluded yet: leave this out, and all fields are stored.",
+    "columns": "Columns of one's own cannot be made yet: leave this out.",
+}
+
+
 async def check(connection: AsyncConnection, adapters: Adapters, wanted: Wanted) -> Checked:
     """What the wanted connection comes to. Raises 422 with all that is wrong with it."""
     wrong: list[FieldError] = []
@@ -59,6 +66,7 @@ async def check(connection: AsyncConnection, adapters: Adapters, wanted: Wanted)
     target = _target(adapter, wanted, wrong)
     frequency = _frequency(wanted, wrong)
     streams = _streams(adapter, wanted, wrong)
+    wrong += [FieldError(f"params.{name}", _NOT_YET[name]) for name in _NOT_YET if wanted.params.get(name)]
     await _credential(connection, adapter, wanted, wrong)
     if wanted.project_id is not None and await projects.get(connection, wanted.project_id) is None:
         wrong.append(FieldError("project_id", f"There is no project {wanted.project_id}."))

@@ -167,6 +167,18 @@ async def test_what_changes_the_reading_cancels_what_runs(api: Api, change: dict
         assert (await api.get(f"/v1/syncs/{sync['id']}"))["state"] == "cancelled"
 
 
+async def test_fields_that_cannot_be_kept_out_yet_are_not_promised_to_be(api: Api) -> None:
+    params = {"exclude": ["fields.assignee"], "columns": {"team": "fields.team"}}
+    body = {"name": "n", "system": "papyrus", "url": "papyrus.example", "params": params}
+    assert set(await api.refused("POST", "/v1/connections", body)) == {"params.exclude", "params.columns"}
+    await api.shelf()
+    made = (await api.get("/v1/connections"))["connections"][0]
+    assert set(await api.refused("PATCH", f"/v1/connections/{made['id']}", {"params": params})) >= {
+        "params.exclude",
+        "params.columns",
+    }
+
+
 @pytest.mark.parametrize(
     ("change", "kept"),
     [
