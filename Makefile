@@ -22,7 +22,7 @@ demo: $(READY) ## See Tidegate at work on simulated Jira, Jenkins and Azure DevO
 	@$(VENV)/bin/tidegate demo
 
 test: $(DEV_READY) ## Run the tests, on SQLite and the embedded Redis unless told of others
-	@$(VENV)/bin/python -m pytest -q -n $(TEST_PROCESSES) -m 'not install' $(ARGS)
+	@$(VENV)/bin/python -m pytest -q -n $(TEST_PROCESSES) --dist worksteal -m 'not install' $(ARGS)
 
 check: $(DEV_READY) ## Check format, lint, types and the floors of the house
 	$(VENV)/bin/ruff format --check .
