@@ -13,10 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from store import connections, syncs
 from store.connections import from_row, locked
 from store.schema import connections as table
-from store.syncs import Lane, Ring, Scope, Sync, Trigger
-
-#: Triggers of a person, which go through even where others are only remembered.
-PERSONAL: frozenset[Trigger] = frozenset({"api", "cli", "catch_up"})
+from store.syncs import PERSONAL, Lane, Ring, Scope, Sync, Trigger
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -61,7 +61,7 @@ async def open_looks(database: Database) -> Sequence[Ring]:
             # The sync sets the true next time when it ends; until then nothing is opened twice.
             later = update(table).where(table.c.id == one.id).values(next_look_at=now + timedelta(minutes=5))
             await connection.execute(later)
-            if one.frequency != "manually":
+            if one.frequency != "manually" and not one.paused:
                 request = Request("schedule", "records", look=True)
                 rings.append(await _dispatch(connection, one, request, now))
     return [ring for ring in rings if ring is not None]

@@ -101,6 +101,10 @@ class Status(msgspec.Struct, frozen=True):
     joined: int
 
 
+#: Triggers of a person, which go through even where others are only remembered.
+PERSONAL: frozenset[Trigger] = frozenset({"api", "cli", "catch_up"})
+
+
 class LostLeaseError(Exception):
     """The sync was taken over, cancelled, or its lease ran out: nothing of ours may be committed."""
 

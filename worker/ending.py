@@ -13,7 +13,7 @@ from store import connections, parts, rows, syncs
 from store.health import CHECK_EVERY, LIMITED_FROM, PAUSING, Problem, problem
 from store.parts import Part
 from store.records import Progress
-from store.syncs import Ring, Sync
+from store.syncs import PERSONAL, Lane, Ring, Sync
 from worker.outcome import End, Outcome, PassOn, Wait
 
 if TYPE_CHECKING:
@@ -86,9 +86,26 @@ async def _end(
     tables = deps.tables.of(held["system"])
     look_at = await rows.earliest_look(connection, tables, sync.connection_id)
     facts = {"next_look_at": look_at, **_facts(held, sync, outcome, now)}
+    if outcome.failure and outcome.error is not None and outcome.error.kind in PAUSING:
+        facts["remembered"] = held["remembered"] + await _withdraw(connection, sync, outcome.error, now)
     await connections.change(connection, held["id"], now, facts)
     queued = await syncs.next_in_lane(connection, sync.connection_id, sync.lane)
     return () if queued is None else (queued,)
+
+
+async def _withdraw(connection: AsyncConnection, sync: Sync, why: Problem, now: datetime) -> int:
+    """Cancel what waits in line and no person asked for: one refused login is enough. How many triggers."""
+    lanes: tuple[Lane, ...] = ("bulk", "records")
+    live = [one for lane in lanes for one in await syncs.of_lane(connection, sync.connection_id, lane)]
+    triggers = 0
+    for one in live:
+        if (
+            one.state == "queued"
+            and one.trigger not in PERSONAL
+            and await syncs.cancel(connection, one, now, why)
+        ):
+            triggers += 1 + one.joined
+    return triggers
 
 
 def _facts(held: RowMapping, sync: Sync, outcome: End, now: datetime) -> dict[str, object]:
@@ -100,12 +117,14 @@ def _facts(held: RowMapping, sync: Sync, outcome: End, now: datetime) -> dict[st
         facts["last_error_at"] = now
     if outcome.failure:
         return facts | _failure(outcome.error, now)
-    facts |= {"failure": None, "next_check_at": None, "unavailable": 0, "limited_until": None, "crashes": 0}
+    facts |= {"unavailable": 0, "limited_until": None, "crashes": 0}
+    if sync.lane == "bulk" or outcome.state == "succeeded":
+        facts |= {"failure": None, "next_check_at": None}
     if sync.lane == "bulk":
         facts |= {"partial": outcome.error, "remembered": 0}
         if outcome.state == "succeeded":
             facts |= {"last_success_at": now, "stale_at": _stale_at(held, now)}
-    elif problem(held["failure"]) is not None:
+    elif outcome.state == "succeeded" and problem(held["failure"]) is not None:
         facts |= {"catch_up": True, "next_due_at": now}
     return facts
 

@@ -165,12 +165,14 @@ async def _work(work: Slice) -> Outcome:
             failing = 0
         except Later as e:
             failing += 1
-            # One stubborn partition lets the others go first; two in a row are the remote.
             part = work.touch(replace(part, turns=part.turns + TURNS_BACK))
-            if whole_connection(e) or failing > 1 or (not todo and not _gives_up(work, done)):
+            if whole_connection(e):
                 raise
-            if not todo:
+            if _gives_up(work, done):
                 part = work.touch(replace(part, error=problem_of(e), done=True))
+            elif failing > 1 or not todo:
+                # One stubborn partition lets the others go first; two in a row are the remote.
+                raise
         except AdapterError as e:
             if whole_connection(e):
                 raise
@@ -191,7 +193,7 @@ def _concluded(work: Slice, done: Sequence[Part]) -> End:
 
 
 def _gives_up(work: Slice, done: Sequence[Part]) -> bool:
-    """Whether the last part left is to end without an answer: all others could be read long ago."""
+    """Whether a part that does not answer is to end like that: others could be read, and long ago."""
     return gives_up_on(work.sync, work.clock()) and any(part.error is None for part in done)
 
 
