@@ -1,8 +1,12 @@
 """How a request says who we are. The secret is revealed for the moment of the request only."""
 
-from base64 import b64encode
+import json
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from typing import Protocol
+
+MASK = b"********"
+SHORTEST = 4  # characters; masking shorter secrets would eat ordinary words
 
 
 class Auth(Protocol):
@@ -32,3 +36,16 @@ class Bearer:
 
     async def header(self) -> str:
         return "Bearer " + self._reveal()
+
+
+def masked(body: bytes, authorization: str) -> bytes:
+    """A refusal without the credential that it was given to: there are remotes that say it back."""
+    kind, _, value = authorization.partition(" ")
+    texts = [value]
+    if kind == "Basic":
+        texts.append(b64decode(value).decode().partition(":")[2])
+    for text in texts:
+        if len(text) >= SHORTEST:
+            for form in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+                body = body.replace(form.encode(), MASK)
+    return body

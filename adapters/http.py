@@ -14,7 +14,7 @@ import msgspec
 from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
-from adapters.auth import Anonymous, Auth
+from adapters.auth import Anonymous, Auth, masked
 from adapters.base import (
     AdapterError,
     AuthFailed,
@@ -283,6 +283,8 @@ class Http:
             self._meter.requests += 1
             reply = await self._exchange(method, url, sending, body)
         self._meter.bytes += len(reply.body)
+        if authorization and reply.status >= 400:
+            reply = msgspec.structs.replace(reply, body=masked(reply.body, authorization))
         now = self.clock()
         pause = retry_after(reply, now) or (now + _AFTER_429 if reply.status == 429 else None)
         if pause:

@@ -125,7 +125,7 @@ async def test_a_secret_is_nowhere_in_clear(town: Town, own: OwnRedis | None) ->
     }
     await town.end()
     files = [path for path in town.folder.rglob("*") if path.is_file()]
-    assert len(files) > 3
+    assert len(files) >= 3
     places |= {str(path.relative_to(town.folder)): path.read_bytes().decode("latin-1") for path in files}
     assert found_in(places) == []
     # What was looked at is what there is: the syncs, the failures, and the logs of them.
