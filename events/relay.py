@@ -31,6 +31,8 @@ STANDBY_SECONDS = 1.0
 KEEP_SECONDS = 3.0
 #: The Redis stream holds about so many; more are in the database.
 STREAM_LENGTH = 100_000
+#: Says that the stream lost nothing since it was begun: it is gone with the stream when Redis is emptied.
+WHOLE = "tidegate:events:whole"
 REFILL = timedelta(hours=24)
 BATCH = 500
 
@@ -126,14 +128,21 @@ class Relay:
     async def _stream_end(self) -> int:
         """The position to go on after: the stream's last, or that of a day ago in one that fell behind."""
         last = await self._redis.xrevrange(STREAM, count=1)
+        whole = bool(await self._redis.exists(WHOLE))
         end = int(last[0][0].split(b"-")[0]) if last else 0
-        if end == self._sent:
+        if whole and end == self._sent:
             return end
         async with self._database.read() as connection:
             given = await outbox.last_position(connection)
-            if end < given:
-                since = await clock(connection) - REFILL
-                return max(end, await outbox.position_before(connection, since))
+            since = await outbox.position_before(connection, await clock(connection) - REFILL)
+        if not whole:
+            if 0 < end <= given:
+                # Redis was emptied while an event was on its way: all that was before it is missing.
+                await self._redis.delete(STREAM)
+                end = 0
+            await self._redis.set(WHOLE, self._owner)
+        if end < given:
+            return max(end, since)
         if end > given:
             await self._catch_up(end)
         return end
