@@ -25,8 +25,7 @@ async def test_nothing_is_lost_when_redis_is_emptied(town: Town) -> None:
     await town.until(lambda: waiting(town, len(running)), 15, "both syncs are at work")
     # These are rung for while no worker looks, so that Redis loses their rings.
     rung = await town.connections(["SAND", "WIND"], ISSUES)
-    for worker in town.named("worker"):
-        worker.freeze()
+    await town.freeze(*town.named("worker"))
     for connection_id in rung:
         await town.sync(connection_id)
     async with town.redis() as redis:

@@ -37,8 +37,7 @@ async def test_each_due_time_fires_once_with_two_schedulers(town: Town) -> None:
 
 async def all_due_while_no_scheduler_looks(town: Town) -> None:
     """All connections fall due; then both schedulers find it out in the same moment."""
-    for scheduler in town.named("scheduler"):
-        scheduler.freeze()
+    await town.freeze(*town.named("scheduler"))
     async with town.database.write() as connection:
         await connection.execute(update(connections).values(next_due_at=now(-1)))
     for scheduler in town.named("scheduler"):

@@ -48,7 +48,7 @@ async def test_a_worker_frozen_beyond_its_lease_commits_nothing_when_it_wakes(to
     await town.start_all("api", "scheduler", "worker", "worker")
     before = await stopped_at(town, 3)
     zombie = town.holder(before)
-    zombie.freeze()
+    await town.freeze(zombie)
     town.jira.let_go(1)
     town.jira.hold(after=4)
     await town.goes_on(before)
@@ -72,9 +72,8 @@ async def test_a_lease_that_ran_out_is_lost_though_nobody_took_it(town: Town) ->
     await town.start_all("api", "scheduler", "worker")
     before = await stopped_at(town, 3)
     worker, (scheduler,) = town.holder(before), town.named("scheduler")
-    worker.freeze()
     # Nobody rings, so that nothing but its own lease stands in the way of the page.
-    scheduler.freeze()
+    await town.freeze(worker, scheduler)
     await let_run_out(town, before)
     town.jira.hold()
     town.jira.let_go(1)
@@ -93,7 +92,7 @@ async def test_a_worker_that_claims_its_own_sync_again_commits_nothing_for_the_o
     await town.start_all("api", "scheduler", "worker")
     before = await stopped_at(town, 3)
     worker = town.holder(before)
-    worker.freeze()
+    await town.freeze(worker)
     await let_run_out(town, before)
     worker.thaw()
     await town.claimed_again(before)
@@ -152,16 +151,16 @@ async def test_three_crashes_suspend_one_connection_and_no_other(town: Town) -> 
         await town.holder(before).kill()
         await let_run_out(town, before)
         await town.start_all("worker")
-        await ended(town, await town.sync(good))
+        await town.ends(await town.sync(good))
     await town.until(lambda: suspended(town, bad), 15, "the third crash suspends the connection")
     failed = await town.one(before["id"])
     assert (failed["state"], failed["error"]["kind"]) == ("failed", "crashing")
-    await ended(town, await town.sync(good))
+    await town.ends(await town.sync(good))
     town.jira.open()
     await truth.each_sync_ended_once(town)
     await truth.the_copy_is_right(town, good)
     # A person's own trigger tries again.
-    await ended(town, await town.sync(bad))
+    await town.ends(await town.sync(bad))
     await truth.holds(town)
 
 
@@ -190,13 +189,6 @@ async def refused(town: Town, worker: Role, sync: RowMapping) -> None:
         return bool(worker.said("sync.lease_lost", sync=sync["id"], fence=sync["fence"]))
 
     await town.until(told, 10, f"the commit of fence {sync['fence']} is refused")
-
-
-async def ended(town: Town, sync_id: int) -> None:
-    async def succeeded() -> bool:
-        return bool((await town.one(sync_id))["state"] == "succeeded")
-
-    await town.until(succeeded, 30, f"sync {sync_id} succeeds")
 
 
 async def suspended(town: Town, connection_id: int) -> bool:

@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from adapters.azure import Azure
 from adapters.jenkins import Jenkins
 from adapters.jira import Jira
 from store.database import Database
-from store.schema import processes, syncs
+from store.schema import connections, processes, syncs
 from store.streams import StreamTables
 from tests.chaos import roles
 from tests.chaos.gate import EMAIL, TOKEN, GatedJira
@@ -96,6 +97,32 @@ class Town:
         pid = int(sync["lease_owner"].split(":")[1])
         return next(role for role in self.roles if role.pid == pid)
 
+    async def freeze(self, *frozen: Role) -> None:
+        """SIGSTOP, while nothing of the database is locked: it would be for as long as they stand still."""
+
+        async def tried() -> bool:
+            for role in frozen:
+                role.freeze()
+            try:
+                await self._write()
+            except BaseException:
+                for role in frozen:
+                    role.thaw()
+                raise
+            return True
+
+        await self.until(tried, 30, "a moment in which nothing is locked")
+
+    async def _write(self) -> None:
+        """Take the locks that others need, for a moment; an error if they are not to be had soon."""
+        if self.database.is_sqlite:
+            await asyncio.to_thread(_write_lock, self.folder / "tidegate.db")
+            return
+        async with self.database.write() as connection:
+            await connection.exec_driver_sql("SET LOCAL lock_timeout = '500ms'")
+            for table in (connections, syncs, processes):
+                await connection.execute(select(table).with_for_update())
+
     def nobody_died(self) -> None:
         """No process ended but those that the test ended."""
         for role in self.roles:
@@ -152,7 +179,7 @@ class Town:
                 if await check():
                     return loop.time() - began
                 away: object = None
-            except (SQLAlchemyError, OSError, aiohttp.ClientError) as e:
+            except (SQLAlchemyError, sqlite3.Error, OSError, aiohttp.ClientError) as e:
                 away = e
             if loop.time() - began > within:
                 logs = "\n\n".join(f"--- {role.name} {role.pid}\n{role.tail()}" for role in self.roles)
@@ -187,8 +214,8 @@ class Town:
         await self.until(another, within, f"sync {sync['id']} is claimed again")
         return await self.one(sync["id"])
 
-    async def all_end(self, within: float = 60.0, state: str = "succeeded") -> None:
-        """Wait until no sync is open, and see that all ended in one state."""
+    async def all_end(self, within: float = 60.0) -> None:
+        """Wait until no sync is open, and see that all of them succeeded."""
 
         async def none_open() -> bool:
             async with self.database.read() as connection:
@@ -198,7 +225,15 @@ class Town:
         await self.until(none_open, within, "all syncs end")
         async with self.database.read() as connection:
             states = set((await connection.execute(select(syncs.c.state))).scalars())
-        assert states == {state}
+        assert states == {"succeeded"}
+
+    async def ends(self, sync_id: int) -> None:
+        """Wait until a sync has succeeded."""
+
+        async def succeeded() -> bool:
+            return bool((await self.one(sync_id))["state"] == "succeeded")
+
+        await self.until(succeeded, 30, f"sync {sync_id} succeeds")
 
     @asynccontextmanager
     async def redis(self) -> AsyncIterator[Redis]:
@@ -225,3 +260,9 @@ class Town:
         finally:
             await self.http.close()
             await self.jira.close()
+
+
+def _write_lock(path: Path) -> None:
+    with closing(sqlite3.connect(path, timeout=0.5, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")

@@ -102,7 +102,7 @@ async def the_cursor_is_right(town: Town) -> None:
     town.jira.update_issue(issue.id, summary="The tide came in")
     town.jira.create_issue(project, "A new gauge")
     sync_id = await town.sync(connection_id)
-    await town.all_end()
+    await town.ends(sync_id)
     counts = (await town.one(sync_id))["counters"]["issues"]
     assert (counts["new"], counts["changed"]) == (1, 1)
     # What was seeded is older than any overlap: it is not read again.
