@@ -159,7 +159,13 @@ def _postgresql(url: str, schema: str, pool: int) -> AsyncEngine:
         max_overflow=pool,
         pool_pre_ping=True,
         connect_args={
-            "server_settings": {"search_path": schema, "application_name": "tidegate", "jit": "off"},
+            "server_settings": {
+                "search_path": schema,
+                "application_name": "tidegate",
+                "jit": "off",
+                # A process that is frozen in a transaction loses its locks when it loses its leases.
+                "idle_in_transaction_session_timeout": "10s",
+            },
             "command_timeout": 60,
             "timeout": 10,
         },

@@ -1,11 +1,15 @@
 """A database that goes down and comes back in the middle of a sync."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
 from store.database import Database
+from store.schema import connections
 from tests.chaos import truth
 from tests.chaos.servers import OwnPostgres, own_postgres
 from tests.chaos.standing import town_in
@@ -40,4 +44,19 @@ async def test_a_database_that_crashes_stops_no_process(town: Town, cluster: Own
     await town.sync(second)
     await town.all_end()
     assert (await town.one(sync_id))["counters"]["issues"]["read"] == 60
+    await truth.holds(town)
+
+
+async def test_a_process_that_stands_still_in_a_transaction_holds_nobody_up(town: Town) -> None:
+    await town.start_all("api", "scheduler", "worker")
+    (connection_id,) = await town.connections(["TIDE"], 20)
+    async with town.database.engine.connect() as still:
+        # What every page locks first.
+        await still.execute(select(connections).with_for_update())
+        async with asyncio.timeout(PROMISED):
+            sync_id = await town.sync(connection_id)
+        await town.ends(sync_id)
+        with pytest.raises(DBAPIError):
+            await still.execute(select(connections))
+        await still.invalidate()
     await truth.holds(town)
