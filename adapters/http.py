@@ -26,7 +26,7 @@ from adapters.base import (
     Unreadable,
 )
 from adapters.guard import AddressBlocked, AddressGuard
-from adapters.reply import Reply, decode, error_of, retry_after
+from adapters.reply import Reply, decode, error_of, mended, retry_after
 
 __all__ = [
     "Budget",
@@ -310,7 +310,7 @@ class Http:
                 proxy=self._proxy,
             ) as response:
                 content = await self._body(response)
-                return Reply(response.status, response.headers, content, str(url), sent_at)
+                return Reply(response.status, response.headers, mended(content), str(url), sent_at)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as e:
             failure = transport_error(e, self.host)
         # Raised out here so that aiohttp's error, which carries headers and query, is not attached.

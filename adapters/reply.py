@@ -1,5 +1,6 @@
 """An answer of a remote, what its status and headers mean, and its body as a value."""
 
+import re
 from datetime import datetime, timedelta
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -54,6 +55,21 @@ class Reply(msgspec.Struct, frozen=True):
     def summary(self) -> str:
         """The answer in one short line, without query and body."""
         return f"{urlsplit(self.url).path} answered {self.status}"
+
+
+# A text that was cut in the middle of a character leaves half of its pair of escapes behind. No database
+# and no strict parser takes that, so that one cut emoji would spoil its whole page.
+_SURROGATE = re.compile(
+    rb"(?<!\\)((?:\\\\)*)\\u[dD]"
+    rb"(?:[89abAB][0-9a-fA-F]{2}(\\u[dD][c-fC-F][0-9a-fA-F]{2})?|[c-fC-F][0-9a-fA-F]{2})"
+)
+
+
+def mended(body: bytes) -> bytes:
+    """The body with each lone surrogate escape replaced by U+FFFD; any other body as it is."""
+    if b"\\ud" not in body and b"\\uD" not in body:
+        return body
+    return _SURROGATE.sub(lambda m: m[0] if m[2] else m[1] + b"\\ufffd", body)
 
 
 def decode(reply: Reply, shape: type[T]) -> T:

@@ -13,7 +13,7 @@ from api.routing import Call, Route
 from api.shapes import Id, Nothing, Text
 from api.wanted import stream_names
 from scheduler.dispatch import ClosedError, Request, open_sync
-from store import syncs
+from store import claims, syncs
 from store.connections import Connection, locked
 from store.database import clock
 from store.health import Problem
@@ -109,7 +109,7 @@ async def cancel(call: Call[Nothing, Nothing]) -> SyncAnswer:
         if not await syncs.cancel(connection, found, await clock(connection)):
             raise ProblemError(409, f"Sync {sync_id} has ended already.")
         after = await syncs.get(connection, sync_id)
-        ring = await syncs.next_in_lane(connection, found.connection_id, found.lane)
+        ring = await claims.next_in_lane(connection, found.connection_id, found.lane)
     if ring is not None:
         await context.bell.ring([ring])
     assert after is not None

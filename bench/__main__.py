@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import platform
 import resource
@@ -13,6 +14,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
 from uuid import uuid4
+
+import structlog
 
 from bench.bare import Nowhere, Postgres, Sqlite, run
 from bench.product import open_product
@@ -67,6 +70,10 @@ async def product(kind: str, url: str, folder: Path) -> tuple[float, float]:
     return first, again
 
 
+def line(what: str, rate: float, ratio: str) -> None:
+    print(f"  {what:26}{rate:8,.0f} records/s   {ratio}".rstrip())
+
+
 async def main(issues: int, rounds: int) -> None:
     kinds = ["sqlite", *(["postgres"] if os.environ.get(POSTGRES) else [])]
     print(f"{issues} issues of about 6 KB, pages of 100, {rounds} rounds, the median counts.")
@@ -84,13 +91,9 @@ async def main(issues: int, rounds: int) -> None:
                 ]
                 plain, first, again = (median(column) for column in zip(*pairs, strict=True))
                 print(f"\n{kind}")
-                print(f"  bare pipeline             {issues / plain:8,.0f} records/s")
-                print(
-                    f"  first sync                {issues / first:8,.0f} records/s   {plain / first:.2f} x bare"
-                )
-                print(
-                    f"  all unchanged, full sync  {issues / again:8,.0f} records/s   {fetch / again:.2f} x fetch"
-                )
+                line("bare pipeline", issues / plain, "")
+                line("first sync", issues / first, f"{plain / first:.2f} x bare")
+                line("all unchanged, full sync", issues / again, f"{fetch / again:.2f} x fetch")
     if not os.environ.get(POSTGRES):
         print(f"\nPostgreSQL was not measured: {POSTGRES} is not set.")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -98,6 +101,7 @@ async def main(issues: int, rounds: int) -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--issues", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)

@@ -202,7 +202,9 @@ def configure(level: str, stream: TextIO, json: bool, redactor: Redactor) -> Non
     root.handlers = [handler]
     root.setLevel(number)
     for name in QUIET:
-        logging.getLogger(name).setLevel(max(number, logging.WARNING))
+        # A tick that is still at work when the next is due is told of by itself, if it matters.
+        least = logging.ERROR if name == "apscheduler" else logging.WARNING
+        logging.getLogger(name).setLevel(max(number, least))
 
 
 def _renderer(stream: TextIO, json: bool) -> Processor:

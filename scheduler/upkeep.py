@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from store import connections, outbox, syncs
+from store import claims, connections, outbox, syncs
 from store.database import Database, clock, now
 from store.schema import connections as table
 from store.schema import host_pauses, processes
@@ -22,7 +22,7 @@ _BATCH = 200
 async def reap(database: Database) -> Sequence[Ring]:
     """What a claim would take, and nothing else: due, and held by nobody or by someone dead."""
     async with database.read() as connection:
-        return await syncs.claimable(connection, RINGS)
+        return await claims.claimable(connection, RINGS)
 
 
 async def settle_stale(database: Database) -> int:

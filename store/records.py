@@ -12,7 +12,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.base import Page, Rejected
-from store import parts, rows, syncs
+from store import claims, parts, rows, syncs
 from store.database import Database
 from store.health import settle
 from store.parts import Part
@@ -111,7 +111,7 @@ async def commit_page(
     counted = {name: msgspec.structs.replace(counts) for name, counts in progress.counters.items()}
     stored = dict(part.stored)
     async with database.write() as connection:
-        held, now = await syncs.hold(connection, to.sync, to.owner)
+        held, now = await claims.hold(connection, to.sync, to.owner)
         change, look_at = int(held["change_sequence"]), held["next_look_at"]
         for name, mine in prepared.ready.items():
             table = to.tables.get(to.system, name)

@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.engine import RowMapping
 
 from adapters.base import Page, Partition
-from store import parts, syncs
+from store import claims, parts
 from store.connections import Connection
 from store.database import now
 from store.parts import Part, Planned
@@ -28,7 +28,7 @@ async def connect(house: House, number: int = 0, **values: object) -> Connection
 
 async def claim(house: House, sync_id: int, owner: str = ME) -> Sync | None:
     async with house.database.write() as connection:
-        claimed = await syncs.claim(connection, sync_id, owner)
+        claimed = await claims.claim(connection, sync_id, owner)
     return None if claimed is None else claimed[0]
 
 
@@ -72,7 +72,7 @@ async def sync_row(house: House, sync_id: int) -> RowMapping:
 
 async def claimable(house: House) -> set[int]:
     async with house.database.read() as connection:
-        found: Sequence[Ring] = await syncs.claimable(connection, 1000)
+        found: Sequence[Ring] = await claims.claimable(connection, 1000)
     return {ring.sync_id for ring in found}
 
 

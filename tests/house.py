@@ -164,5 +164,3 @@ async def open_house(
             slice_seconds=slice_seconds,
         )
         yield House(database, deps, vault)
-
-

@@ -9,7 +9,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.frequency import FrequencyError, parse_frequency
-from store import connections, parts, rows, syncs
+from store import claims, connections, parts, rows, syncs
 from store.health import CHECK_EVERY, LIMITED_FROM, PAUSING, Problem, problem
 from store.parts import Part
 from store.records import Progress
@@ -30,7 +30,7 @@ async def write(
 ) -> Sequence[Ring]:
     """Commit the outcome of a slice under its fence; what is to be rung now. Raises `LostLeaseError`."""
     async with deps.database.write() as connection:
-        held, now = await syncs.hold(connection, sync, deps.owner)
+        held, now = await claims.hold(connection, sync, deps.owner)
         await parts.save(connection, sync.id, touched)
         match outcome:
             case PassOn():
@@ -41,7 +41,7 @@ async def write(
                 rings: Sequence[Ring] = ()
             case End():
                 rings = await _end(deps, connection, held, sync, progress, outcome, now)
-    _tell(sync, outcome)
+    _tell(sync, progress, outcome)
     return rings
 
 
@@ -89,7 +89,7 @@ async def _end(
     if outcome.failure and outcome.error is not None and outcome.error.kind in PAUSING:
         facts["remembered"] = held["remembered"] + await _withdraw(connection, sync, outcome.error, now)
     await connections.change(connection, held["id"], now, facts)
-    queued = await syncs.next_in_lane(connection, sync.connection_id, sync.lane)
+    queued = await claims.next_in_lane(connection, sync.connection_id, sync.lane)
     return () if queued is None else (queued,)
 
 
@@ -143,7 +143,7 @@ def _stale_at(held: RowMapping, now: datetime) -> datetime | None:
     return None if period is None else now + max(_STALE_AFTER * period, _STALE_AT_LEAST)
 
 
-def _tell(sync: Sync, outcome: Outcome) -> None:
+def _tell(sync: Sync, progress: Progress, outcome: Outcome) -> None:
     match outcome:
         case Wait():
             log.info("sync.waiting", until=outcome.until.isoformat(), reason=outcome.error.message)
@@ -152,4 +152,4 @@ def _tell(sync: Sync, outcome: Outcome) -> None:
                 "sync.ended", state=outcome.state, kind=outcome.error.kind, reason=outcome.error.message
             )
         case End():
-            log.info("sync.ended", state=outcome.state, pages=sync.pages)
+            log.info("sync.ended", state=outcome.state, pages=sync.pages + progress.pages)

@@ -5,7 +5,7 @@ import asyncio
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from store import syncs
+from store import claims
 from store.database import Database, clock
 from worker.budget import Clock
 
@@ -23,8 +23,8 @@ async def keep_leases(database: Database, owner: str, time: Clock) -> None:
     while True:
         try:
             async with asyncio.timeout(BEAT_SECONDS), database.beside() as connection:
-                await syncs.renew(connection, owner)
+                await claims.renew(connection, owner)
                 time.set(await clock(connection))
         except (SQLAlchemyError, OSError) as e:
-            log.warning("lease.beat_failed", error=str(e))
+            log.warning("lease.beat_failed", error=str(e) or type(e).__name__)
         await asyncio.sleep(BEAT_SECONDS)

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.base import Adapter, AdapterError, BadTarget, Feed, Later, Page, Partition, QueryRejected
 from adapters.http import Meter
-from store import connections, parts, records, rows, syncs
+from store import claims, connections, parts, records, rows
 from store.connections import Connection
 from store.database import Database
 from store.parts import BY_KEY, LOOK_AGAIN, NAMED, Part, Planned
@@ -95,7 +95,7 @@ async def run_slice(deps: Deps, sync_id: int) -> Sequence[Ring]:
     sync then goes on when its lease has run out.
     """
     async with deps.database.write() as connection:
-        claimed = await syncs.claim(connection, sync_id, deps.owner)
+        claimed = await claims.claim(connection, sync_id, deps.owner)
     if claimed is None:
         return ()
     sync, now = claimed
@@ -231,7 +231,7 @@ async def _plan(work: Slice) -> None:
                 planned.append(Planned(feed.name, Partition("all"), problem_of(e)))
     planned += [Planned(NAMED, Partition(stream)) for stream in work.sync.keys]
     async with work.deps.database.write() as connection:
-        await syncs.hold(connection, work.sync, work.deps.owner)
+        await claims.hold(connection, work.sync, work.deps.owner)
         planned += [Planned(LOOK_AGAIN, Partition(name)) for name in await _unfinished(work, connection)]
         await parts.plan(connection, work.sync, planned)
 

@@ -5,11 +5,13 @@ off: what is to run, and who runs it, is said by the database.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
 from arq.connections import ArqRedis
+from arq.constants import in_progress_key_prefix
 from arq.typing import WorkerCoroutine
 from arq.worker import Worker as ArqWorker
 from arq.worker import func
@@ -28,7 +30,7 @@ log = structlog.get_logger()
 
 #: Jobs at once per process. They wait for remotes most of the time.
 JOBS: Mapping[Lane, int] = {"bulk": 40, "records": 20}
-POLL_SECONDS: Mapping[Lane, float] = {"bulk": 0.1, "records": 0.05}
+POLL_SECONDS: Mapping[Lane, float] = {"bulk": 0.2, "records": 0.1}
 #: More than all jobs of all workers, or the running ones would hide the waiting ones.
 QUEUE_READ_LIMIT = 5000
 #: arq's own hold on a job: only ever waited for by a job that died before its claim.
@@ -67,19 +69,39 @@ class Worker:
             await _cancelled([beat])
 
     async def _supervise(self, lane: Lane) -> None:
-        """Keep an arq worker going: it ends with any error of Redis."""
+        """Keep an arq worker going: it ends with any error of Redis, and with its own."""
         wait = 0.1
         while True:
-            worker = self._arq(lane)
-            started = self._time()
+            started = time.monotonic()
             try:
-                await worker.async_run()
+                await self._serve(self._arq(lane))
             except (RedisError, OSError) as e:
-                wait = (
-                    0.1 if (self._time() - started).total_seconds() > 10 else min(wait * 2, _RECONNECT_MOST)
-                )
-                log.warning("worker.redis_lost", lane=lane, error=str(e), again_in=wait)
+                log.warning("worker.redis_lost", lane=lane, error=str(e) or type(e).__name__)
+            except Exception:
+                # What runs goes on by itself; a lane that ended unnoticed would be far worse.
+                log.exception("worker.lane_failed", lane=lane)
+            wait = 0.1 if time.monotonic() - started > 10 else min(wait * 2, _RECONNECT_MOST)
             await asyncio.sleep(wait)
+
+    async def _serve(self, worker: ArqWorker) -> None:
+        hold = asyncio.create_task(self._hold(worker))
+        try:
+            await worker.async_run()
+        finally:
+            await _cancelled([hold])
+
+    async def _hold(self, worker: ArqWorker) -> None:
+        """Keep arq's own keys of the running jobs, which are short so that a dead worker's are soon gone."""
+        while True:
+            await asyncio.sleep(ARQ_HOLD_SECONDS / 3)
+            running = [job for job, task in worker.tasks.items() if not task.done()]
+            try:
+                async with self._redis.pipeline(transaction=False) as keys:
+                    for job in running:
+                        keys.pexpire(in_progress_key_prefix + job, ARQ_HOLD_SECONDS * 1000)
+                    await keys.execute()
+            except (RedisError, OSError) as e:
+                log.warning("worker.hold_failed", error=str(e) or type(e).__name__)
 
     def _arq(self, lane: Lane) -> ArqWorker:
         worker = ArqWorker(

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from scheduler.dispatch import Request
-from store import syncs
+from store import claims, syncs
 from store.database import Database, clock, now
 from store.schema import sync_parts
 from store.schema import syncs as syncs_table
@@ -66,13 +66,13 @@ async def test_a_lease_that_is_renewed_stays_and_one_that_ran_out_is_not_revived
     sync = await claimed(engine, (await connect(engine)).id)
     await set_sync(engine, sync.id, lease_until=now(0.5))
     async with engine.database.beside() as connection:
-        await syncs.renew(connection, ME)
-        await syncs.renew(connection, "another")
+        await claims.renew(connection, ME)
+        await claims.renew(connection, "another")
     left = (await sync_row(engine, sync.id))["lease_until"] - await engine.database.time()
-    assert timedelta(seconds=8) < left <= timedelta(seconds=syncs.LEASE_SECONDS)
+    assert timedelta(seconds=8) < left <= timedelta(seconds=claims.LEASE_SECONDS)
     await lose_lease(engine, sync.id)
     async with engine.database.beside() as connection:
-        await syncs.renew(connection, ME)
+        await claims.renew(connection, ME)
     assert await claim(engine, sync.id, "another") is not None
 
 
@@ -84,7 +84,7 @@ async def test_a_queued_sync_waits_while_its_lane_is_open_and_the_other_lane_doe
     assert await claim(engine, other.id) is not None
     async with engine.database.write() as connection:
         await syncs.finish(connection, first, "succeeded", await clock(connection), {})
-        ring = await syncs.next_in_lane(connection, made.id, "bulk")
+        ring = await claims.next_in_lane(connection, made.id, "bulk")
     assert ring is not None
     assert ring.sync_id == second.id
     assert await claim(engine, second.id) is not None
@@ -241,7 +241,7 @@ async def test_what_the_reaper_lists_is_exactly_what_a_claim_takes(engine: House
     taken = set()
     for sync_id in ids:
         async with engine.database.engine.connect() as connection, connection.begin() as transaction:
-            if await syncs.claim(connection, sync_id, "another") is not None:
+            if await claims.claim(connection, sync_id, "another") is not None:
                 taken.add(sync_id)
             await transaction.rollback()
     assert await claimable(engine) == taken
@@ -253,5 +253,5 @@ async def test_the_longest_due_is_rung_first(engine: House) -> None:
     for sync, ago in zip(opened, (-20, -30, -10), strict=True):
         await set_sync(engine, sync.id, run_at=now(ago))
     async with engine.database.read() as connection:
-        rings = await syncs.claimable(connection, 2)
+        rings = await claims.claimable(connection, 2)
     assert [ring.sync_id for ring in rings] == [opened[1].id, opened[0].id]

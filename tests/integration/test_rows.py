@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Text, cast, select, update
 
 from adapters.base import Page, Partition, Record, Rejected, Value
-from store import parts, rows, syncs
+from store import claims, parts, rows
 from store.parts import Part, Planned
 from store.records import Progress, Target, commit_page, prepare_page
 from store.schema import connections as connections_table
@@ -74,7 +74,7 @@ async def writer(engine: House) -> Writer:
     made = await engine.connection(SYSTEM, "http://double")
     opened = await engine.open(made.id)
     async with engine.database.write() as connection:
-        claimed = await syncs.claim(connection, opened.id, "test")
+        claimed = await claims.claim(connection, opened.id, "test")
         assert claimed is not None
         await parts.plan(connection, claimed[0], [Planned("things", Partition("things"))])
     return Writer(engine, claimed[0])

@@ -5,6 +5,7 @@ import pytest
 
 from adapters.base import Unreadable
 from adapters.http import Reply, decode
+from adapters.reply import mended
 from tests.servers import answer, client, reply, serving
 
 
@@ -67,7 +68,6 @@ SPOILS_THE_PAGE = {
     "NaN": b"NaN",
     "Infinity": b"-Infinity",
     "leading zero": b"01",
-    "lone surrogate": b'"\\ud800"',
     "bad escape": b'"\\x"',
     "control character": b'"\n"',
     "NUL byte": b'"\x00"',
@@ -120,3 +120,27 @@ def test_the_error_of_a_bad_body_does_not_hold_on_to_it() -> None:
         decode(envelope(b'"\xff"'), Envelope)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (b'"cut \\ud83d"', b'"cut \\ufffd"'),
+        (b'"\\uDE00 cut"', b'"\\ufffd cut"'),
+        (b'"\\ud83d\\ud83d\\ude00"', b'"\\ufffd\\ud83d\\ude00"'),
+        (b'"whole \\ud83d\\ude00"', b'"whole \\ud83d\\ude00"'),
+        (b'"no escape \\\\ud83d"', b'"no escape \\\\ud83d"'),
+        (b'"after a backslash \\\\\\ud83d"', b'"after a backslash \\\\\\ufffd"'),
+        (b'"plain"', b'"plain"'),
+    ],
+)
+def test_half_a_character_is_replaced_and_nothing_else_is(sent: bytes, kept: bytes) -> None:
+    assert mended(sent) == kept
+    msgspec.json.decode(kept)
+
+
+async def test_an_answer_with_half_a_character_can_be_read() -> None:
+    sent = b'{"items":[{"id":"1","text":"cut \\ud83d"}]}'
+    async with serving(answer(body=sent)) as ours, client(ours.url) as http:
+        got = await http.get("/x")
+    assert len(decode(got, Envelope).items) == 1

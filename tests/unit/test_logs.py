@@ -117,10 +117,15 @@ def test_the_line_of_a_library_has_a_constant_event_and_its_text_as_message(stre
     assert (line["logger"], line["level"]) == ("aiohttp.access", "info")
 
 
-def test_arq_and_apscheduler_are_heard_from_warnings_on(stream: io.StringIO) -> None:
-    for name in ("arq.worker", "apscheduler.scheduler", "aiosqlite"):
+def test_arq_is_heard_from_warnings_on_and_apscheduler_from_errors_on(stream: io.StringIO) -> None:
+    for name, least in (
+        ("arq.worker", "warning"),
+        ("aiosqlite", "warning"),
+        ("apscheduler.executors", "error"),
+    ):
         logging.getLogger(name).info("unheard")
-        logging.getLogger(name).warning("heard")
+        getattr(logging.getLogger(name), least)("heard")
+    logging.getLogger("apscheduler.scheduler").warning("unheard")
     assert [line["message"] for line in lines(stream)] == ["heard"] * 3
 
 
