@@ -149,6 +149,13 @@ class StreamTables:
                 await connection.run_sync(_ensure_view, stream)
 
 
+async def analyse(database: Database, table: StreamTable) -> None:
+    """Tell PostgreSQL what a table that grew holds: without it, looking keys up is up to 20 times slower."""
+    if not database.is_sqlite:
+        async with database.write() as connection:
+            await connection.exec_driver_sql(f'ANALYZE "{table.table.name}"')
+
+
 def _column_type(column: TypedColumn) -> TypeEngine[Any]:
     match column.type:
         case "integer":

@@ -26,7 +26,7 @@ from store.connections import Connection
 from store.database import Database
 from store.parts import BY_KEY, LOOK_AGAIN, NAMED, Part, Planned
 from store.records import Prepared, Progress, Target, commit_page, prepare_page
-from store.streams import StreamTables
+from store.streams import StreamTables, analyse
 from store.syncs import Counts, LostLeaseError, Ring, Sync
 from worker import ending
 from worker.ahead import ahead
@@ -38,6 +38,8 @@ log = structlog.get_logger()
 SLICE_SECONDS = 10.0
 #: So long one partition is read while others wait for their turn.
 TURN_SECONDS = 2.0
+#: After so many new records within a sync the table is analysed.
+ANALYSE_AT = (300, 3_000, 30_000, 300_000)
 #: A partition that could not be read goes behind those that had fewer turns than this more.
 TURNS_BACK = 10
 
@@ -305,6 +307,16 @@ async def _commit(work: Slice, part: Part, prepared: Prepared, missing: Sequence
     work.measure()
     looking = part.feed == LOOK_AGAIN
     deps = work.deps
-    return await commit_page(
+    before = work.progress.counters
+    after = await commit_page(
         deps.database, work.target, part, prepared, work.progress, looking=looking, missing=missing
     )
+    for stream, counts in work.progress.counters.items():
+        if _grown(before[stream].new if stream in before else 0, counts.new):
+            await analyse(deps.database, deps.tables.get(work.connection.system, stream))
+    return after
+
+
+def _grown(before: int, after: int) -> bool:
+    """Whether so many new records came that the database's idea of the table is outdated."""
+    return any(before < size <= after for size in ANALYSE_AT)
