@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from store.database import Database
-from tests.databases import drop_schema
+from tests.databases import drop_schema, make_tables
 
 POSTGRES = "TIDEGATE_TEST_POSTGRES"
 
@@ -40,8 +40,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture
-async def database(database_kind: str, tmp_path: Path) -> AsyncIterator[Database]:
-    """An empty database, without any table yet."""
+async def database(empty_database: Database) -> Database:
+    """A new database with the fixed tables, made from the code; test_migrate.py shows that it is no other."""
+    await make_tables(empty_database)
+    return empty_database
+
+
+@pytest.fixture
+async def empty_database(database_kind: str, tmp_path: Path) -> AsyncIterator[Database]:
+    """A new database without any table yet."""
     if database_kind == "sqlite":
         made = Database(f"sqlite+aiosqlite:///{tmp_path}/tidegate.db")
         yield made

@@ -22,6 +22,12 @@ from tests.house import ADAPTERS, House, open_house
 TABLES = StreamTables(ADAPTERS.values())
 
 
+@pytest.fixture
+def database(empty_database: Database) -> Database:
+    """Without any table: these are the tests of how they are made."""
+    return empty_database
+
+
 async def shape(database: Database) -> set[str]:
     """All tables, columns and views."""
 
