@@ -21,7 +21,7 @@ SHORTEST = 4  # characters; masking shorter values would eat ordinary words
 MOST_VALUES = 20_000  # the least recently registered are forgotten first
 SHORTEST_BASE64 = 6  # a shorter piece of base64 is too likely to be something else
 DEEPEST = 8
-QUIET = ("arq", "apscheduler", "aiosqlite")  # arq logs the arguments and results of jobs at INFO
+QUIET = ("alembic", "arq", "apscheduler", "aiosqlite")  # arq logs the arguments and results of jobs at INFO
 T = TypeVar("T")
 
 SECRET_KEY = re.compile(
