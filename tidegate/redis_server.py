@@ -10,10 +10,12 @@ import asyncio
 import fcntl
 import os
 import stat
+import subprocess
 import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import IO, Self
 
 import structlog
@@ -43,7 +45,7 @@ class RedisServer:
         self._dir = data_dir
         self._socket = data_dir / "redis.sock"
         self._users: IO[bytes] | None = None
-        self._child: asyncio.subprocess.Process | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._watch: asyncio.Task[None] | None = None
 
     @property
@@ -123,16 +125,18 @@ class RedisServer:
             binary = redis_binary.find()
         except redis_binary.RedisMissing as e:
             raise RedisServerError(str(e)) from None
-        self._child = child = await asyncio.create_subprocess_exec(
-            binary,
-            *_flags(self._dir, folder, self._socket),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
+        # Not asyncio's own: that kills its children with the loop, and others may still use this one.
+        self._child = child = subprocess.Popen(  # noqa: ASYNC220, S603 - returns at once; the binary is ours
+            [binary, *_flags(self._dir, folder, self._socket)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        # Somebody has to take note of its end, or it stays in the table of processes.
+        Thread(target=child.wait, daemon=True).start()
         until = time.monotonic() + START_SECONDS
-        while child.returncode is None and time.monotonic() < until:
+        while child.poll() is None and time.monotonic() < until:
             said = await ping(self._socket)
             if said.startswith("+PONG"):
                 log.info("redis.started", pid=child.pid, binary=str(binary), socket=str(self._socket))
@@ -202,13 +206,14 @@ def _last_lines(path: Path) -> str:
     return "it wrote no log"
 
 
-async def _end(child: asyncio.subprocess.Process, patience: float = 0.0) -> None:
-    """Wait for a child of ours to end, and make it."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(child.wait(), patience)
-    if child.returncode is None:
+async def _end(child: subprocess.Popen[bytes], patience: float = 0.0) -> None:
+    """Wait for a server of ours to have ended, and make it end after `patience` seconds."""
+    until = time.monotonic() + patience
+    while child.poll() is None and time.monotonic() < until:  # noqa: ASYNC110 - a process sets no event
+        await asyncio.sleep(0.02)
+    if child.poll() is None:
         child.kill()
-        await child.wait()
+        await asyncio.to_thread(child.wait)
 
 
 def socket_of(data_dir: Path) -> Path:

@@ -96,7 +96,7 @@ async def test_many_who_start_at_once_share_one(tmp_path: Path) -> None:
         await asyncio.gather(*(server.__aexit__() for server in servers))
     assert await live_url(tmp_path) is None
     # The one who left last is not the one whose child it was.
-    await asyncio.gather(*(server._child.wait() for server in servers if server._child))
+    await asyncio.gather(*(asyncio.to_thread(s._child.wait, 10) for s in servers if s._child))
 
 
 async def test_one_that_outlived_a_crash_is_adopted_and_ended(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ async def test_one_that_outlived_a_crash_is_adopted_and_ended(tmp_path: Path) ->
         assert await pid_of(server) == pid
     assert await live_url(tmp_path) is None
     assert before._child is not None
-    await before._child.wait()
+    await asyncio.to_thread(before._child.wait, 10)
 
 
 async def test_a_killed_one_is_started_again_with_what_it_held(tmp_path: Path) -> None:
