@@ -4,13 +4,13 @@ Per lane a connection has at most one open sync and one queued; a trigger that f
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from store import connections, syncs
+from store import syncs
 from store.connections import from_row, locked
 from store.schema import connections as table
 from store.syncs import PERSONAL, Lane, Ring, Scope, Sync, Trigger
@@ -119,8 +119,3 @@ async def cancel_all(connection: AsyncConnection, connection_id: int, now: datet
     lanes: tuple[Lane, ...] = ("bulk", "records")
     live = [sync for lane in lanes for sync in await syncs.of_lane(connection, connection_id, lane)]
     return sum([await syncs.cancel(connection, sync, now) for sync in live])
-
-
-async def due_at_once(connection: AsyncConnection, connection_id: int, now: datetime) -> None:
-    """Make a connection due now: it was created, enabled, completed or repaired."""
-    await connections.change(connection, connection_id, now, {"next_due_at": now - timedelta(milliseconds=1)})

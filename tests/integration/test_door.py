@@ -13,7 +13,6 @@ from scheduler.dispatch import (
     RememberedError,
     Request,
     cancel_all,
-    due_at_once,
     open_sync,
 )
 from store import syncs
@@ -192,12 +191,3 @@ async def test_what_was_cancelled_does_not_keep_the_door_shut(engine: House) -> 
     after = await knock(engine, made.id, Request("api"))
     assert after.sync.id != before.id
     assert after.ring is not None
-
-
-async def test_a_connection_that_is_due_at_once_is_due_by_the_databases_clock(engine: House) -> None:
-    made = await connect(engine)
-    async with engine.database.write() as connection:
-        await locked(connection, made.id)
-        await due_at_once(connection, made.id, await clock(connection))
-    due = (await connection_row(engine, made.id))["next_due_at"]
-    assert due < await engine.database.time()
