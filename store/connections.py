@@ -152,13 +152,6 @@ async def change(
     await health.settle(connection, connection_id, now)
 
 
-async def secret_of(connection: AsyncConnection, connection_id: int) -> str | None:
-    """The sealed webhook secret."""
-    query = select(connections.c.webhook_secret).where(connections.c.id == connection_id)
-    sealed = (await connection.execute(query)).scalar()
-    return None if sealed is None else str(sealed)
-
-
 async def drop_cursors(connection: AsyncConnection, connection_id: int) -> None:
     """Forget how far the connection was read: the next sync reads all again."""
     await connection.execute(cursors.delete().where(cursors.c.connection_id == connection_id))

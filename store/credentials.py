@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
@@ -83,13 +83,6 @@ async def listed(
     c = credentials.c
     query = select(credentials).where(c.id > after, *filters).order_by(c.id).limit(limit)
     return [from_row(row) for row in (await connection.execute(query)).mappings()]
-
-
-async def used_by(connection: AsyncConnection, credential_id: int) -> int:
-    """How many living connections use it."""
-    c = connections.c
-    query = select(func.count()).where(c.credential_id == credential_id, c.deleted_at.is_(None))
-    return int((await connection.execute(query)).scalar_one())
 
 
 async def delete(connection: AsyncConnection, credential_id: int) -> None:

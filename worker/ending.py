@@ -86,9 +86,10 @@ async def _end(
     tables = deps.tables.of(held["system"])
     look_at = await rows.earliest_look(connection, tables, sync.connection_id)
     facts = {"next_look_at": look_at, **_facts(held, sync, outcome, now)}
-    if outcome.failure and outcome.error is not None and outcome.error.kind in PAUSING:
-        facts["remembered"] = held["remembered"] + await _withdraw(connection, sync, outcome.error, now)
     await connections.change(connection, held["id"], now, facts)
+    if outcome.failure and outcome.error is not None and outcome.error.kind in PAUSING:
+        remembered = held["remembered"] + await _withdraw(connection, sync, outcome.error, now)
+        await connections.change(connection, held["id"], now, {"remembered": remembered})
     queued = await claims.next_in_lane(connection, sync.connection_id, sync.lane)
     return () if queued is None else (queued,)
 

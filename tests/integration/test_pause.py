@@ -4,8 +4,9 @@ from datetime import timedelta
 
 from scheduler.dispatch import Request
 from scheduler.due import open_looks
-from store import connections
-from store.database import clock
+from store import claims, connections, syncs
+from store.database import clock, now
+from store.health import CONNECTION_STATUS
 from tests.house import House
 from tidegate.demo.remotes.jira import JiraCloud
 
@@ -32,6 +33,22 @@ async def test_what_was_queued_before_is_withdrawn_and_remembered(house: House) 
     assert len(site.requests("/myself")) == 1
 
 
+async def test_withdrawing_what_is_queued_is_no_change_of_health_of_its_own(house: House) -> None:
+    async with JiraCloud() as site:
+        connection_id = await refused(house, site)
+        first = await house.open(connection_id, Request("schedule"))
+        async with house.database.write() as connection:
+            assert await claims.claim(connection, first.id, "somebody who was killed") is not None
+            await syncs.set_values(connection, first.id, {"lease_until": now(-1), "claim_pages": 1})
+        queued = await house.open(connection_id, Request("schedule"))
+        await house.work(first.id)
+    assert (await house.status(queued.id)).state == "cancelled"
+    told = [
+        data["health"] for _, kind, data in await house.events(connection_id) if kind == CONNECTION_STATUS
+    ]
+    assert told == ["processing", "failed"]
+
+
 async def test_what_a_person_asked_for_still_goes_through(house: House) -> None:
     async with JiraCloud() as site:
         connection_id = await refused(house, site)
@@ -46,9 +63,9 @@ async def test_a_paused_connection_is_not_looked_at_again(house: House) -> None:
         connection_id = await refused(house, site)
         await house.sync(connection_id)
     async with house.database.write() as connection:
-        now = await clock(connection)
-        values = {"frequency": "hourly", "next_look_at": now - timedelta(minutes=1)}
-        await connections.change(connection, connection_id, now, values)
+        at = await clock(connection)
+        values = {"frequency": "hourly", "next_look_at": at - timedelta(minutes=1)}
+        await connections.change(connection, connection_id, at, values)
     assert await open_looks(house.database) == []
     async with house.database.read() as connection:
         row = await connections.held(connection, connection_id)

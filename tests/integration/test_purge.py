@@ -43,8 +43,8 @@ async def test_records_go_with_their_connection_only_where_that_was_asked(
     made = [await house.connection("jira", url, credential, callback_token=str(n)) for n in range(3)]
     for connection in made:
         await house.sync(connection.id)
-    await delete(house, made[0].id, purge=True)
-    await delete(house, made[1].id, purge=False)
+    await delete(house, made[0].id, purge=False)
+    await delete(house, made[1].id, purge=True)
     await Scheduler(house.database, house.deps.tables, NoBell()).purge()
     counts = [len(await house.rows("jira", "issues", connection.id)) for connection in made]
-    assert counts == [0, 30, 30]
+    assert counts == [30, 0, 30]

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from arq.connections import ArqRedis
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from adapters.base import AuthFailed, Readable
 from scheduler.due import open_due
@@ -223,3 +224,21 @@ async def test_a_check_that_finds_nothing_readable_is_no_good_check(
     failure = (await connection_row(engine, connection_id))["failure"]
     assert (failure["kind"], failure["message"]) == ("not_found", "The filter is gone.")
     assert await open_due(engine.database) == []
+
+
+async def test_a_lane_outlives_what_no_job_of_ours_could_be(
+    engine: House, script: Script, redis: ArqRedis
+) -> None:
+    script.add("all", [thing("1")])
+    async with working(engine, redis):
+        # arq itself fails on an id that is no text, and its own loop ends with that.
+        with capture_logs() as told:
+
+            async def failed() -> bool:
+                return any(line["event"] == "worker.lane_failed" for line in told)
+
+            await redis.zadd(QUEUES["bulk"], {b"\xff": 0})
+            await until(failed)
+        await redis.zrem(QUEUES["bulk"], b"\xff")
+        sync = await ended(engine, await rung(engine, redis, (await connect(engine)).id))
+    assert sync.state == "succeeded"
