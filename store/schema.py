@@ -41,6 +41,11 @@ credentials = Table(
     Column("username", Text),
     Column("secret", Text),  # sealed by the vault for this row
     Column("options", Json, nullable=False),  # oauth2: token URL, client id, scope
+    # oauth2: the access token in use, sealed, and who is fetching the next one.
+    Column("token", Text),
+    Column("token_expires_at", UtcTime),
+    Column("renewing", Text),
+    Column("renewing_until", UtcTime),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     sqlite_autoincrement=True,
@@ -63,6 +68,8 @@ connections = Table(
     Column("enabled", Boolean, nullable=False),
     Column("webhook_secret", Text),  # sealed
     Column("callback_token", Text, nullable=False, unique=True),
+    Column("webhook", Json),  # what was registered at the remote: its id there, until when it lives
+    Column("last_webhook_at", UtcTime),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     Column("deleted_at", UtcTime),
@@ -132,6 +139,8 @@ syncs = Table(
         "look", Boolean, nullable=False, server_default=text("false")
     ),  # with what is due to be looked at again
     Column("census", Boolean, nullable=False, server_default=text("false")),
+    # Whoever asked for the census knows that many records are gone.
+    Column("accept_loss", Boolean, nullable=False, server_default=text("false")),
     Column("joined", Integer, nullable=False, server_default=text("0")),
     Column("state", Text, nullable=False),
     Column("queued_at", UtcTime, nullable=False),
@@ -203,6 +212,15 @@ sync_parts = Table(
     Column("error", Json),
     Column("expected", Json),
     Column("stored", Json, nullable=False),
+)
+
+# The keys that a census, or a full read, has seen so far. Gone when the sync has ended.
+census_seen = Table(
+    "census_seen",
+    metadata,
+    Column("sync_id", Id, ForeignKey("syncs.id", ondelete="CASCADE"), primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
 )
 
 # How far each partition of a connection has been read, and what last went wrong there.
@@ -292,4 +310,57 @@ host_pauses = Table(
     Column("host", Text, primary_key=True),
     Column("until", UtcTime, nullable=False),
     Column("reason", Text, nullable=False),
+)
+
+# API keys: only a hash is kept. `projects` limits a key to some; null is all.
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("hash", Text, nullable=False, unique=True),
+    Column("permissions", Json, nullable=False),
+    Column("projects", Json),
+    Column("created_at", UtcTime, nullable=False),
+    Column("last_used_at", UtcTime),
+    Column("revoked_at", UtcTime),
+    sqlite_autoincrement=True,
+)
+
+# Who changed what, and when. Never a secret.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", UtcTime, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("subject_id", Id),
+    Column("detail", Json, nullable=False),
+    Index("audit_at", "at"),
+    sqlite_autoincrement=True,
+)
+
+# Answers to creations that carried an Idempotency-Key, so that the same request again makes nothing anew.
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("caller", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("request", Text, nullable=False),  # a hash of method, path and body
+    Column("status", Integer),
+    Column("body", Text),
+    Column("at", UtcTime, nullable=False),
+    Index("idempotency_at", "at"),
+)
+
+# Inbound webhooks that were taken, so that the same delivery again opens nothing.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("connection_id", Id, ForeignKey("connections.id"), primary_key=True),
+    Column("uid", Text, primary_key=True),
+    Column("at", UtcTime, nullable=False),
+    Index("deliveries_at", "at"),
 )
