@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 ColumnType = Literal["text", "integer", "number", "boolean", "time"]
 Value = str | int | float | bool | datetime | None
-Gone = Literal["deleted", "left", "hidden"]
+#: Why a record is gone. `deleted` at the remote; `left`: still there, but outside of what is read; `hidden`:
+#: no longer shown to this credential; `rotated`: discarded by the remote's own housekeeping, so it is kept.
+Gone = Literal["deleted", "left", "hidden", "rotated"]
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -36,12 +38,15 @@ class Stream(msgspec.Struct, frozen=True):
 
     `volatile` are the members of the JSON that may differ although the record did not change, as dotted
     paths (`fields.lastViewed`); they are stored, but left out of the hash that decides *unchanged*.
+    `embedded`: its records come only as parts of their parent, in the same page as that; so no census asks
+    for them, and a `Family` in the page tells which there are.
     """
 
     name: str
     columns: tuple[Column, ...] = ()
     parent: str | None = None
     volatile: tuple[str, ...] = ()
+    embedded: bool = False
 
 
 class Feed(msgspec.Struct, frozen=True):
@@ -89,12 +94,37 @@ class Rejected(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class Family(msgspec.Struct, frozen=True):
+    """All records of an embedded stream that a parent has, because the parent was read completely.
+
+    What is known of that parent and not among `keys` is gone.
+    """
+
+    stream: str
+    parent: str
+    keys: Sequence[str]
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """A page of a census: keys that exist now, and where to go on once they are noted.
+
+    `end` is True only if the remote itself said that nothing follows.
+    """
+
+    observed_at: datetime
+    cursor: str
+    keys: Sequence[str] = ()
+    end: bool = False
+
+
 class Page(msgspec.Struct, frozen=True):
     """What one step of reading brought, committed as a whole together with `cursor`.
 
     `observed_at` is when the request for these records was sent. `cursor` is where to go on once this page
     is committed. `expected` is the remote's exact count, per stream, of the whole range that is being read,
-    as soon as it is known. `end` is True only if the remote itself said that nothing follows.
+    as soon as it is known. `end` is True only if the remote itself said that nothing follows. `renewed`:
+    the cursor belonged to another question (the filter was edited), so that reading began anew and what is
+    stored may lie outside of it; a census follows.
     """
 
     observed_at: datetime
@@ -103,6 +133,8 @@ class Page(msgspec.Struct, frozen=True):
     rejected: Sequence[Rejected] = ()
     expected: Mapping[str, int] | None = None
     end: bool = False
+    families: Sequence[Family] = ()
+    renewed: bool = False
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -119,6 +151,7 @@ class Fetched(msgspec.Struct, frozen=True):
     records: Sequence[Record] = ()
     rejected: Sequence[Rejected] = ()
     missing: Sequence[Missing] = ()
+    families: Sequence[Family] = ()
 
 
 class Readable(msgspec.Struct, frozen=True):
@@ -193,6 +226,13 @@ class Adapter(Protocol):
 
     async def fetch(self, stream: str, keys: Sequence[str]) -> Fetched:
         """The present records of at most `batch` keys, in the representation that `read` uses."""
+
+    def census(self, stream: str, partition: Partition, cursor: str | None) -> AsyncGenerator[Keys, None]:
+        """Only the keys of a stream that is not embedded, as cheaply as the remote allows.
+
+        `partition` is one of the stream's feed, as `plan` saw it; all of them together are the whole. Not
+        one page comes out of a remote that does not know us (`AuthFailed`).
+        """
 
 
 class BadTarget(ValueError):

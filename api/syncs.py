@@ -21,16 +21,19 @@ from store.schema import syncs as table
 from store.syncs import Counts, Receipt, Scope, Sync
 from worker.remote import Adapters
 
-SCOPES: tuple[Scope, ...] = ("incremental", "full", "records")
+SCOPES: tuple[Scope, ...] = ("incremental", "full", "census", "records")
 Key = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")]
 
 
 class NewSync(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The sync that is asked for. `stream` and `keys` belong to the scope `records`."""
+    """The sync that is asked for. `stream` and `keys` belong to the scope `records`; `accept_loss` to
+    `census` and `full`: most records may be found gone.
+    """
 
     scope: Annotated[str, Meta(extra_json_schema={"enum": list(SCOPES)})] = "incremental"
     stream: Text | None = None
     keys: Annotated[list[Key], Meta(max_length=10_000)] | None = None
+    accept_loss: bool = False
 
 
 class SyncAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,7 +159,9 @@ def _request(adapters: Adapters, connection: Connection, body: NewSync) -> Reque
         given = [name for name in ("stream", "keys") if getattr(body, name) is not None]
         if given:
             raise invalid(*(FieldError(name, "This belongs to the scope records.") for name in given))
-        return Request("api", scope)
+        if body.accept_loss and scope == "incremental":
+            raise invalid(FieldError("accept_loss", "This belongs to the scopes census and full."))
+        return Request("api", scope, accept_loss=body.accept_loss)
     wrong = [
         FieldError(n, "The scope records needs this.") for n in ("stream", "keys") if not getattr(body, n)
     ]

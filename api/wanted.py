@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.base import Adapter, BadTarget, Target
 from api.problems import FieldError, invalid
-from config.frequency import Frequency, FrequencyError, parse_frequency
+from config.frequency import Frequency, FrequencyError, census_period, parse_frequency
 from config.logs import SECRET_KEY
 from store import credentials, projects
 from store.connections import Connection
@@ -67,6 +67,10 @@ async def check(connection: AsyncConnection, adapters: Adapters, wanted: Wanted)
     frequency = _frequency(wanted, wrong)
     streams = _streams(adapter, wanted, wrong)
     wrong += [FieldError(f"params.{name}", _NOT_YET[name]) for name in _NOT_YET if wanted.params.get(name)]
+    try:
+        census_period(wanted.params)
+    except FrequencyError as e:
+        wrong.append(FieldError("params.census_every", e.message))
     await _credential(connection, adapter, wanted, wrong)
     if wanted.project_id is not None and await projects.get(connection, wanted.project_id) is None:
         wrong.append(FieldError("project_id", f"There is no project {wanted.project_id}."))

@@ -1,6 +1,7 @@
 """When a connection is due: words, intervals, stated times and cron, in a time zone."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from itertools import islice, pairwise
@@ -22,6 +23,8 @@ WEEKDAYS = "sunday monday tuesday wednesday thursday friday saturday".split()
 WITHIN_THE_MINUTE = timedelta(seconds=59)
 LONGEST_TEXT = 200  # characters; a longer list of cron ranges is slow to read
 
+SPAN = re.compile(r"(\d{1,6}) ?([mhd])", re.ASCII)
+CENSUS_EVERY = "24h"
 INTERVAL = re.compile(r"every (\d{1,6}) ?(m|min|minutes?|h|hours?|d|days?)", re.ASCII)
 AT = re.compile(r"(daily|weekly on ([a-z]+)) at (\d{1,2}):(\d{2})", re.ASCII)
 
@@ -34,7 +37,7 @@ ALLOWED = (
 class FrequencyError(ValueError):
     """A frequency or time zone that cannot be used. `field` says which; `message` says what is allowed."""
 
-    def __init__(self, field: Literal["frequency", "timezone"], message: str) -> None:
+    def __init__(self, field: Literal["frequency", "timezone", "census_every"], message: str) -> None:
         super().__init__(message)
         self.field = field
         self.message = message
@@ -96,6 +99,21 @@ def parse_frequency(text: str, timezone: str = "UTC") -> Frequency:
         _try_out(words, zone)
         return Frequency(words, timezone, cron=words)
     raise FrequencyError("frequency", f"'{words[:LONGEST_TEXT]}' is not a frequency: {ALLOWED}")
+
+
+def census_period(params: Mapping[str, object]) -> timedelta | None:
+    """How often a connection takes a census by itself, from its `census_every`; None for never.
+
+    Raises `FrequencyError` for what is not a span of time.
+    """
+    text = params.get("census_every", CENSUS_EVERY)
+    if text == "never":
+        return None
+    match = SPAN.fullmatch(text.strip()) if isinstance(text, str) else None
+    span = int(match[1]) * UNITS[match[2]] if match else timedelta(0)
+    if not SHORTEST <= span <= LONGEST:
+        raise FrequencyError("census_every", "Write a span of time from 1m to 31d, such as 24h, or never.")
+    return span
 
 
 def _zone(name: str) -> ZoneInfo:

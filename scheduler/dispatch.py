@@ -18,12 +18,16 @@ from store.syncs import PERSONAL, Lane, Ring, Scope, Sync, Trigger
 
 class Request(msgspec.Struct, frozen=True):
     """What a trigger asks for. `keys` are by stream and make the sync one of named records; with `look`
-    it also takes what is due to be looked at again."""
+    it also takes what is due to be looked at again. `census` adds one to an incremental sync; `accept_loss`
+    says that many records may be found gone.
+    """
 
     trigger: Trigger
     scope: Scope = "incremental"
     keys: Mapping[str, Sequence[str]] = {}
     look: bool = False
+    census: bool = False
+    accept_loss: bool = False
 
     @property
     def lane(self) -> Lane:
@@ -89,11 +93,12 @@ def united(queued: Sync, request: Request) -> dict[str, object]:
             for stream in (*queued.keys, *(s for s in request.keys if s not in queued.keys))
         }
         return {"keys": keys, "look": queued.look or request.look}
-    if queued.scope == request.scope:
-        return {}
+    wider = {"accept_loss": True} if request.accept_loss else {}
     if "full" in (queued.scope, request.scope):
-        return {"scope": "full"}
-    return {"scope": "incremental", "census": True}
+        return {"scope": "full", **wider}
+    if queued.scope == request.scope:
+        return {"census": queued.census or request.census, **wider}
+    return {"scope": "incremental", "census": True, **wider}
 
 
 def _values(connection_id: int, request: Request) -> dict[str, object]:
@@ -104,6 +109,8 @@ def _values(connection_id: int, request: Request) -> dict[str, object]:
         "scope": request.scope,
         "keys": {stream: sorted(set(keys)) for stream, keys in request.keys.items()},
         "look": request.look,
+        "census": request.census,
+        "accept_loss": request.accept_loss,
     }
 
 

@@ -37,6 +37,7 @@ class Connection(msgspec.Struct, frozen=True):
     partial: Problem | None
     has_webhook_secret: bool
     next_due_at: datetime | None
+    census_at: datetime | None
     last_sync_at: datetime | None
     last_success_at: datetime | None
     last_error_at: datetime | None

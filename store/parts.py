@@ -19,7 +19,13 @@ from store.syncs import Sync
 LOOK_AGAIN = "look again"
 #: The feed name of the part that reads named keys; its partition is the stream too.
 NAMED = "named"
-BY_KEY = (LOOK_AGAIN, NAMED)
+#: The feed name of the parts of a census: the partition is `stream/partition`.
+CENSUS = "census"
+#: The feed name of the part that asks for what a census left in doubt; its partition is the stream.
+CONFIRM = "confirm"
+BY_KEY = (LOOK_AGAIN, NAMED, CONFIRM)
+#: What is no feed of the adapter, and so has no cursor that outlives the sync.
+INNER = (*BY_KEY, CENSUS)
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -45,8 +51,11 @@ class Planned(msgspec.Struct, frozen=True):
     error: Problem | None = None
 
 
-async def plan(connection: AsyncConnection, sync: Sync, planned: Sequence[Planned]) -> None:
-    """Write down what the sync is to read. An incremental one goes on from the stored cursors."""
+async def plan(connection: AsyncConnection, sync: Sync, planned: Sequence[Planned], behind: int = 0) -> None:
+    """Write down what the sync is to read. An incremental one goes on from the stored cursors.
+
+    What is planned later comes `behind` so many others.
+    """
     known = await _cursors(connection, sync.connection_id) if sync.scope == "incremental" else {}
     rows: list[dict[str, object]] = [
         {
@@ -60,7 +69,7 @@ async def plan(connection: AsyncConnection, sync: Sync, planned: Sequence[Planne
             "error": part.error,
             "stored": {},
         }
-        for position, part in enumerate(planned)
+        for position, part in enumerate(planned, behind)
     ]
     if rows:
         await connection.execute(insert(sync_parts), rows)
@@ -151,14 +160,14 @@ async def keep_errors(connection: AsyncConnection, sync: Sync, at: datetime) -> 
     over = update(cursors).where(c.connection_id == sync.connection_id, c.error.is_not(None))
     await connection.execute(over.values(error=None))
     for part in await listed(connection, sync.id):
-        if part.error is not None and part.feed not in BY_KEY:
+        if part.error is not None and part.feed not in INNER:
             await _keep(connection, sync.connection_id, part, {"error": part.error, "updated_at": at})
 
 
 async def keep_all_cursors(connection: AsyncConnection, sync: Sync, at: datetime) -> None:
     """Take over the progress that a full sync kept for itself, now that it has ended."""
     for part in await listed(connection, sync.id):
-        if part.done and part.error is None and part.cursor is not None and part.feed not in BY_KEY:
+        if part.done and part.error is None and part.cursor is not None and part.feed not in INNER:
             await keep_cursor(connection, sync.connection_id, part, part.cursor, at)
 
 

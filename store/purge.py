@@ -3,6 +3,7 @@
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from store import census
 from store.schema import connections, cursors, quarantine
 from store.streams import StreamTables
 
@@ -11,7 +12,11 @@ ROWS = 500
 
 
 async def purge_some(connection: AsyncConnection, tables: StreamTables) -> bool:
-    """Delete some records of one connection that is to be purged. False if there is none left to purge."""
+    """Delete some of what is of no use any more: keys that ended censuses noted, and records of one
+    connection that is to be purged. False if there is nothing left to purge.
+    """
+    if await census.forget_some(connection, ROWS):
+        return True
     c = connections.c
     query = select(c.id, c.system).where(c.purge, c.deleted_at.is_not(None)).limit(1)
     found = (await connection.execute(query)).first()

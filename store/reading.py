@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, Text, cast, literal, select, union_all
+from sqlalchemy import Select, Text, cast, literal, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store.schema import quarantine
-from store.streams import StreamTable
+from store.streams import ROTATED, StreamTable
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -47,13 +47,15 @@ async def by_key(
     *,
     deleted: bool,
 ) -> Sequence[Stored]:
-    """Records of one stream with a higher key than `after`, ascending; tombstones only with `deleted`."""
+    """Records of one stream with a higher key than `after`, ascending; tombstones only with `deleted`, but
+    for what is kept on purpose.
+    """
     c = table.table.c
     query = _records(table, connection_id).order_by(c.key).limit(limit)
     if after is not None:
         query = query.where(c.key > after)
     if not deleted:
-        query = query.where(c.gone_at.is_(None))
+        query = query.where(or_(c.gone_at.is_(None), c.gone_reason == ROTATED))
     return [Stored(**row) for row in (await connection.execute(query)).mappings()]
 
 

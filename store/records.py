@@ -11,15 +11,16 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.base import Page, Rejected
-from store import claims, parts, rows, syncs
+from adapters.base import Keys, Missing, Page, Rejected, Stream
+from store import census, claims, parts, rows, syncs
 from store.database import Database
 from store.health import settle
-from store.parts import Part
+from store.parts import LOOK_AGAIN, Part
 from store.rows import Ready
 from store.schema import connections, quarantine
 from store.streams import StreamTables
-from store.syncs import Counts, Sync
+from store.syncs import PERSONAL, Counts, Sync
+from store.tombstones import Buried, When, bury, count_buried, settle_families
 
 PROGRESS_EVERY = timedelta(seconds=1)
 
@@ -63,6 +64,9 @@ class Target(msgspec.Struct, frozen=True):
     def takes(self, stream: str) -> bool:
         return self.streams is None or stream in self.streams
 
+    def stream(self, name: str) -> Stream:
+        return self.tables.get(self.system, name).stream
+
 
 class Prepared(msgspec.Struct, frozen=True):
     """A page that is ready to be written: the hashes are made, what no database can hold is rejected."""
@@ -91,52 +95,143 @@ def prepare_page(to: Target, page: Page) -> Prepared:
     return Prepared(page, ready, rejected)
 
 
+class _Sum(msgspec.Struct):
+    """What a transaction adds up to while it is written."""
+
+    change: int
+    look_at: datetime | None
+    counted: dict[str, Counts]
+    stored: dict[str, int]
+
+    def bury(self, buried: Buried) -> None:
+        self.change = buried.change
+        for stream, number in buried.counts.items():
+            self.counted.setdefault(stream, Counts()).deleted += number
+
+
 async def commit_page(
     database: Database,
     to: Target,
     part: Part,
     prepared: Prepared,
     progress: Progress,
-    *,
-    looking: bool = False,
-    missing: Sequence[str] = (),
+    missing: Sequence[Missing] = (),
 ) -> Part:
     """Write a page and all that follows from it, or nothing. The part as it stands afterwards.
 
     Raises `LostLeaseError` if the sync is not ours any more. `progress` counts the page once it is in.
-    `looking`: the page holds records that were read again because they were unfinished, and `missing` are
-    the keys of those that were not there; the part's partition is their stream.
+    `missing` are keys of the part that were asked for and are not there; the part's partition is then
+    their stream.
     """
     page, rejected = prepared.page, prepared.rejected
     counted = {name: msgspec.structs.replace(counts) for name, counts in progress.counters.items()}
-    stored = dict(part.stored)
     async with database.write() as connection:
         held, now = await claims.hold(connection, to.sync, to.owner)
-        change, look_at = int(held["change_sequence"]), held["next_look_at"]
-        for name, mine in prepared.ready.items():
-            table = to.tables.get(to.system, name)
-            written = await rows.write(
-                connection, table, to.sync.connection_id, mine, page.observed_at, now, change, looking=looking
-            )
-            change = written.change
-            look_at = min(filter(None, (look_at, written.look_at)), default=None)
-            stored[name] = stored.get(name, 0) + written.stored
-            _count(counted, name, written)
+        sums = _Sum(int(held["change_sequence"]), held["next_look_at"], counted, dict(part.stored))
+        when = When(to.sync.connection_id, page.observed_at, now)
+        await _write(connection, to, part, prepared, sums, when)
         if missing:
-            table = to.tables.get(to.system, part.partition)
-            await rows.miss(connection, table, to.sync.connection_id, missing, page.observed_at)
+            await _write_missing(connection, to, part, missing, sums, when)
         for one in rejected:
             counts = counted.setdefault(one.stream, Counts())
             counts.read, counts.rejected = counts.read + 1, counts.rejected + 1
         if to.quarantined:
             await _release(connection, to.sync.connection_id, prepared.ready)
         await _quarantine(connection, to.sync, rejected, now)
-        after = await _advance(connection, to.sync, part, page, stored, now)
+        await _see(connection, to, part, prepared)
+        after = await _advance(connection, to.sync, part, page, sums.stored, now)
         await _tally(connection, to.sync, progress, counted, now)
-        await _note(connection, held, now, change, look_at)
+        await _note(connection, held, now, sums.change, sums.look_at)
     progress.counters = counted
     progress.pages += 1
     return after
+
+
+async def commit_keys(database: Database, to: Target, part: Part, keys: Keys, progress: Progress) -> Part:
+    """Note a page of a census, like `commit_page`. The part's partition begins with the stream."""
+    stream = part.partition.partition("/")[0]
+    async with database.write() as connection:
+        held, now = await claims.hold(connection, to.sync, to.owner)
+        await census.see(connection, to.sync.id, stream, keys.keys)
+        page = Page(keys.observed_at, keys.cursor, end=keys.end)
+        after = await _advance(connection, to.sync, part, page, part.stored, now)
+        await _tally(connection, to.sync, progress, progress.counters, now)
+        await _note(connection, held, now, int(held["change_sequence"]), held["next_look_at"])
+    progress.pages += 1
+    return after
+
+
+async def _write(
+    connection: AsyncConnection, to: Target, part: Part, prepared: Prepared, sums: _Sum, when: When
+) -> None:
+    """The records of a page. What is embedded comes after what it is embedded in, and shares its fate: of a
+    parent that is known newer, older children prove nothing.
+    """
+    older: dict[str, frozenset[str]] = {}
+    for name in sorted(prepared.ready, key=lambda name: to.stream(name).embedded):
+        table, mine = to.tables.get(to.system, name), prepared.ready[name]
+        if table.stream.embedded and (stale := older.get(table.stream.parent or "")):
+            mine = [item for item in mine if item.record.parent not in stale]
+        written = await rows.write(
+            connection,
+            table,
+            when.connection_id,
+            mine,
+            when.observed_at,
+            when.now,
+            sums.change,
+            looking=part.feed == LOOK_AGAIN,
+        )
+        older[name] = written.older
+        sums.change = written.change
+        sums.look_at = min(filter(None, (sums.look_at, written.look_at)), default=None)
+        sums.stored[name] = sums.stored.get(name, 0) + written.stored
+        _count(sums.counted, name, written)
+    families = [
+        family
+        for family in prepared.page.families
+        if to.takes(family.stream)
+        and family.parent not in older.get(to.stream(family.stream).parent or "", frozenset())
+    ]
+    if families:
+        settled = await settle_families(connection, to.tables, to.system, when, families, sums.change)
+        sums.bury(settled)
+
+
+async def _write_missing(
+    connection: AsyncConnection, to: Target, part: Part, missing: Sequence[Missing], sums: _Sum, when: When
+) -> None:
+    """What was asked for by key and is not there.
+
+    An unfinished record that no census missed stays as known and is asked for later. For the receipt of
+    named records, one with a tombstone is settled; and of one that was never known there is nothing to
+    settle, unless a person asked for it.
+    """
+    table = to.tables.get(to.system, part.partition)
+    if part.feed == LOOK_AGAIN:
+        keys = [one.key for one in missing]
+        await rows.miss(connection, table, when.connection_id, keys, when.observed_at)
+        return
+    gone = {one.key: one.reason for one in missing}
+    sums.bury(await bury(connection, to.tables, table, when, gone, sums.change))
+    settled = len(gone)
+    if to.sync.trigger in PERSONAL:
+        settled = await count_buried(connection, table, when.connection_id, list(gone))
+    sums.stored[part.partition] = sums.stored.get(part.partition, 0) + settled
+
+
+async def _see(connection: AsyncConnection, to: Target, part: Part, prepared: Prepared) -> None:
+    """A full read is a census, too. A page of another question than before asks for one."""
+    if prepared.page.renewed and to.sync.scope == "incremental":
+        await syncs.set_values(connection, to.sync.id, {"census": True})
+    if to.sync.scope != "full" or part.feed in parts.INNER:
+        return
+    for name, mine in prepared.ready.items():
+        if not to.stream(name).embedded:
+            await census.see(connection, to.sync.id, name, [item.record.key for item in mine])
+    for one in prepared.rejected:
+        if one.key and not to.stream(one.stream).embedded:
+            await census.see(connection, to.sync.id, one.stream, [one.key])
 
 
 def _count(counted: dict[str, Counts], stream: str, written: rows.Written) -> None:
@@ -161,7 +256,7 @@ async def _advance(
         stored=dict(stored),
     )
     await parts.advance(connection, sync.id, after)
-    if sync.scope == "incremental" and part.feed not in parts.BY_KEY and page.cursor != part.cursor:
+    if sync.scope == "incremental" and part.feed not in parts.INNER and page.cursor != part.cursor:
         await parts.keep_cursor(connection, sync.connection_id, part, page.cursor, now)
     return after
 

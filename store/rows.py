@@ -45,6 +45,8 @@ class Written(msgspec.Struct, frozen=True):
     stored: int = 0
     #: When the earliest unfinished record of this page wants to be looked at again.
     look_at: datetime | None = None
+    #: Keys of which something newer is known.
+    older: frozenset[str] = frozenset()
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -89,6 +91,7 @@ async def write(
     rows: list[tuple[object, ...]] = []
     looks: list[tuple[object, ...]] = []
     new = changed = unchanged = gone = 0
+    older: set[str] = set()
     earliest: datetime | None = None
     for key, item in latest.items():
         before = known.get(key)
@@ -98,6 +101,7 @@ async def write(
         elif _older(item.record, observed_at, before):
             unchanged += 1
             gone += before.gone
+            older.add(key)
             continue
         elif before.hash == item.hash and not before.gone:
             unchanged += 1
@@ -115,7 +119,8 @@ async def write(
         rows.append(made.row(item, change, look))
     await _upsert(connection, table, rows)
     await _postpone(connection, table, looks)
-    return Written(change, new, changed, unchanged, (), len(latest) - gone, earliest)
+    stored = len(latest) - gone
+    return Written(change, new, changed, unchanged, (), stored, earliest, frozenset(older))
 
 
 async def miss(

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     inspect,
     literal,
+    or_,
     select,
     text,
 )
@@ -51,6 +52,8 @@ COMMON = (
     "gone_reason",
     "gone_at",
 )
+#: The reason of a record that is gone at the remote and kept here on purpose.
+ROTATED = "rotated"
 _VIEW_FIRST = ("connection_id", "key", "parent", "updated_at", "version")
 # An arbitrary number that all processes share: one at a time makes tables on PostgreSQL.
 _MAKING = 7_420_001
@@ -219,7 +222,9 @@ def _view(connection: Connection, stream: StreamTable, names: Sequence[str]) -> 
     """What the view shows. A column that is declared no more is still one of the table."""
     table = stream.table
     shown = [table.c[name] if name in table.c else plain_column(name) for name in names]
-    query = select(*shown).where(table.c.gone_at.is_(None)).select_from(table)
+    # What the remote's own housekeeping discarded is kept: history must not shrink with it.
+    kept = or_(table.c.gone_at.is_(None), table.c.gone_reason == ROTATED)
+    query = select(*shown).where(kept).select_from(table)
     return str(query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}))
 
 

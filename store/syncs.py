@@ -56,6 +56,8 @@ class Sync(msgspec.Struct, frozen=True):
     scope: Scope
     keys: dict[str, list[str]]
     look: bool
+    census: bool
+    accept_loss: bool
     joined: int
     state: State
     queued_at: datetime

@@ -14,8 +14,10 @@ from adapters.base import (
     BadTarget,
     Check,
     Column,
+    Family,
     Feed,
     Fetched,
+    Keys,
     Missing,
     Page,
     Partition,
@@ -39,6 +41,7 @@ COLUMNS = (
 THINGS = Stream("things", COLUMNS, volatile=("views", "meta.asked"))
 NOTES = Stream("notes", parent="things")
 EXTRAS = Stream("extras")
+REMARKS = Stream("remarks", parent="things", embedded=True)
 
 
 def thing(
@@ -65,6 +68,8 @@ class Step(msgspec.Struct, frozen=True):
     rejected: Sequence[Rejected] = ()
     expected: Mapping[str, int] | None = None
     seconds: float = 0.0
+    families: Sequence[Family] = ()
+    renewed: bool = False
 
 
 class Script:
@@ -77,6 +82,8 @@ class Script:
     def __init__(self) -> None:
         self.partitions: dict[str, list[str]] = {"things": ["all"], "extras": []}
         self.pages: dict[str, list[Step]] = {}
+        self.families: list[Family] = []
+        self.there: dict[tuple[str, str], list[str]] = {}
         self.by_key: dict[str, Record | Rejected | Missing] = {}
         self.errors: dict[tuple[str, int], list[AdapterError]] = {}
         self.broken: dict[str, AdapterError] = {}
@@ -107,7 +114,7 @@ class Double:
     """The adapter. `script` is given by `double`."""
 
     system: ClassVar[str] = SYSTEM
-    feeds: ClassVar[tuple[Feed, ...]] = (Feed("things", (THINGS, NOTES)), Feed("extras", (EXTRAS,)))
+    feeds: ClassVar[tuple[Feed, ...]] = (Feed("things", (THINGS, NOTES, REMARKS)), Feed("extras", (EXTRAS,)))
     limits: ClassVar[Limits] = Limits()
     overlap: ClassVar[timedelta] = timedelta(0)
     batch: ClassVar[int] = 3
@@ -149,7 +156,31 @@ class Double:
             if step.seconds:
                 await asyncio.sleep(step.seconds)
             last = number + 1 == len(steps) and name not in script.endless
-            yield Page(asked_at, str(number + 1), step.records, step.rejected, step.expected, last)
+            yield Page(
+                asked_at,
+                str(number + 1),
+                step.records,
+                step.rejected,
+                step.expected,
+                last,
+                step.families,
+                step.renewed,
+            )
+
+    async def census(
+        self, stream: str, partition: Partition, cursor: str | None
+    ) -> AsyncGenerator[Keys, None]:
+        """`script.there` by (stream, partition), a page of two keys at a time."""
+        keys = self.script.there.get((stream, partition.name), [])
+        start = int(cursor or 0)
+        while True:
+            asked_at = self._http.clock()
+            await self._behave(f"census: {stream}/{partition.name}", start)
+            after = start + 2
+            yield Keys(asked_at, str(after), keys[start:after], end=after >= len(keys))
+            if after >= len(keys):
+                return
+            start = after
 
     async def _behave(self, partition: str, number: int) -> None:
         script = self.script
@@ -174,6 +205,7 @@ class Double:
             [one for one in found if isinstance(one, Record)],
             [one for one in found if isinstance(one, Rejected)],
             [one for one in found if isinstance(one, Missing)],
+            self.script.families,
         )
 
 

@@ -18,6 +18,7 @@ from adapters.base import (
     Column,
     Feed,
     Fetched,
+    Keys,
     Missing,
     NotFound,
     Page,
@@ -97,6 +98,14 @@ class Shelf:
         return Fetched(
             self._http.clock(), found, missing=[Missing(k, "deleted") for k in keys if k not in there]
         )
+
+    async def census(
+        self, stream: str, partition: Partition, cursor: str | None
+    ) -> AsyncGenerator[Keys, None]:
+        step = 1 if stream == "books" else 2
+        made = self._book if stream == "books" else self._loan
+        numbers = range(step, int(self._options["books"]) + 1, step)
+        yield Keys(self._http.clock(), "", [made(number).key for number in numbers], end=True)
 
     def _book(self, number: int) -> Record:
         # Line breaks between tokens, and characters that encoders like to change, are kept as they are.

@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from config.frequency import FrequencyError, parse_frequency
+from config.frequency import FrequencyError, census_period, parse_frequency
 from store import claims, connections, parts, rows, syncs
 from store.health import CHECK_EVERY, LIMITED_FROM, PAUSING, Problem, problem
 from store.parts import Part
@@ -86,6 +86,8 @@ async def _end(
     tables = deps.tables.of(held["system"])
     look_at = await rows.earliest_look(connection, tables, sync.connection_id)
     facts = {"next_look_at": look_at, **_facts(held, sync, outcome, now)}
+    if sync.lane == "bulk":
+        facts |= await _next_census(connection, sync, outcome, now)
     await connections.change(connection, held["id"], now, facts)
     if outcome.failure and outcome.error is not None and outcome.error.kind in PAUSING:
         remembered = held["remembered"] + await _withdraw(connection, sync, outcome.error, now)
@@ -107,6 +109,21 @@ async def _withdraw(connection: AsyncConnection, sync: Sync, why: Problem, now: 
         ):
             triggers += 1 + one.joined
     return triggers
+
+
+async def _next_census(
+    connection: AsyncConnection, sync: Sync, outcome: End, now: datetime
+) -> dict[str, object]:
+    """When the connection wants a census again: so long after the last one, or after the first success."""
+    after = await syncs.get(connection, sync.id)
+    of = await connections.get(connection, sync.connection_id, deleted=True)
+    if after is None or of is None:
+        return {}
+    counted = after.census or sync.scope in ("census", "full")
+    if outcome.failure or not (counted or of.census_at is None):
+        return {}
+    every = census_period(of.params)
+    return {"census_at": now + every if every else None}
 
 
 def _facts(held: RowMapping, sync: Sync, outcome: End, now: datetime) -> dict[str, object]:

@@ -9,7 +9,7 @@ import msgspec
 
 from adapters.base import AdapterError, AuthFailed, Later, RateLimited
 from store.health import Problem
-from store.parts import BY_KEY, NAMED, Part
+from store.parts import BY_KEY, CONFIRM, NAMED, Part
 from store.syncs import Counts, Receipt, Sync
 
 #: A sync that waited so long without a page ends.
@@ -76,10 +76,15 @@ def gives_up_on(sync: Sync, now: datetime) -> bool:
 
 
 def conclude(
-    parts: Sequence[Part], counters: Mapping[str, Counts], streams: Mapping[str, Sequence[str]]
+    parts: Sequence[Part],
+    counters: Mapping[str, Counts],
+    streams: Mapping[str, Sequence[str]],
+    counted: Mapping[str, Receipt] = {},
 ) -> End:
-    """What the sync came to, once no part is left to read. `streams` are those of each feed read."""
-    receipt = receipts(parts, counters, streams)
+    """What the sync came to, once no part is left to read. `streams` are those of each feed read; a stream
+    that a census `counted` is measured by that.
+    """
+    receipt = {**receipts(parts, counters, streams), **counted}
     failed = [part for part in parts if part.error is not None]
     reading = [part for part in parts if part.feed not in BY_KEY]
     if reading and all(part.error is not None for part in reading):
@@ -117,7 +122,7 @@ def _receipt(stream: str, parts: Sequence[Part], counters: Mapping[str, Counts])
 def _of_parts(failed: Sequence[Part], of: int) -> Problem:
     first = failed[0]
     assert first.error is not None
-    if len(failed) == 1 and of == 1:
+    if len(failed) == 1 and (of == 1 or first.feed == CONFIRM):
         return first.error
     named = ", ".join(
         f"{part.feed} of {part.partition}" if part.partition != "all" else part.feed for part in failed[:3]

@@ -19,16 +19,26 @@ import structlog
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.base import Adapter, AdapterError, BadTarget, Feed, Later, Page, Partition, QueryRejected
+from adapters.base import (
+    Adapter,
+    AdapterError,
+    BadTarget,
+    Feed,
+    Later,
+    Missing,
+    Page,
+    Partition,
+    QueryRejected,
+)
 from adapters.http import Meter
 from store import claims, connections, parts, records, rows
 from store.connections import Connection
 from store.database import Database
-from store.parts import BY_KEY, LOOK_AGAIN, NAMED, Part, Planned
+from store.parts import BY_KEY, CENSUS, CONFIRM, LOOK_AGAIN, NAMED, Part, Planned
 from store.records import Prepared, Progress, Target, commit_page, prepare_page
 from store.streams import StreamTables, analyse
 from store.syncs import Counts, LostLeaseError, Ring, Sync
-from worker import ending
+from worker import census, ending
 from worker.ahead import ahead
 from worker.outcome import End, Outcome, PassOn, conclude, gives_up_on, problem_of, wait, whole_connection
 from worker.remote import Remotes
@@ -70,6 +80,10 @@ class Slice(msgspec.Struct):
     until: float
     #: Parts whose state is to be written at the end of the slice: done without a page, failed, put back.
     touched: list[Part]
+    #: The part whose turn it is, as it was last committed.
+    current: Part | None = None
+    #: A page answered another question than the pages before this sync, so that a census is wanted.
+    renewed: bool = False
 
     @property
     def sync(self) -> Sync:
@@ -160,14 +174,16 @@ async def _work(work: Slice) -> Outcome:
     todo = deque(part for part in listed if not part.done)
     done = [part for part in listed if part.done]
     failing = 0
-    while todo and not work.deps.stopping():
-        part = todo.popleft()
+    while not (todo and work.deps.stopping()):
+        if not todo and not await _more(work, todo, done):
+            return await _concluded(work, done)
+        part = work.current = todo.popleft()
         try:
             part = await _turn(work, part, alone=not todo)
             failing = 0
         except Later as e:
             failing += 1
-            part = work.touch(replace(part, turns=part.turns + TURNS_BACK))
+            part = work.touch(replace(work.current, turns=part.turns + TURNS_BACK))
             if whole_connection(e):
                 raise
             if _gives_up(work, done):
@@ -178,17 +194,25 @@ async def _work(work: Slice) -> Outcome:
         except AdapterError as e:
             if whole_connection(e):
                 raise
-            part = work.touch(replace(part, error=problem_of(e), done=True))
+            part = work.touch(replace(work.current, error=problem_of(e), done=True))
         (done if part.done else todo).append(part)
         # Asked after the turn: even the shortest slice gets a page further.
-        if work.over:
+        if todo and work.over:
             break
-    return PassOn() if todo else _concluded(work, done)
+    return PassOn()
 
 
-def _concluded(work: Slice, done: Sequence[Part]) -> End:
+async def _more(work: Slice, todo: deque[Part], done: list[Part]) -> bool:
+    """Whether a census, or what it leaves in doubt, follows now that nothing is left."""
+    for part in await census.further(work, done):
+        (done if part.done else todo).append(part)
+    return bool(todo)
+
+
+async def _concluded(work: Slice, done: Sequence[Part]) -> End:
     """What it came to; a stream that was read without finding anything is counted, too, with zeros."""
-    end = conclude(done, work.progress.counters, _streams_read(work))
+    counted = await census.receipts(work, done)
+    end = conclude(done, work.progress.counters, _streams_read(work), counted)
     for stream in end.receipt:
         work.progress.counters.setdefault(stream, Counts())
     return end
@@ -211,7 +235,7 @@ def _feeds(work: Slice) -> list[Feed]:
 
 def _streams_read(work: Slice) -> dict[str, list[str]]:
     """The streams that the receipt is about, by feed."""
-    if work.sync.lane == "records":
+    if work.sync.lane == "records" or work.sync.scope == "census":
         return {}
     chosen = work.connection.streams
     return {
@@ -223,7 +247,7 @@ def _streams_read(work: Slice) -> dict[str, list[str]]:
 async def _plan(work: Slice) -> None:
     """Ask the remote what there is to read, and write it down for this and the next slices."""
     planned: list[Planned] = []
-    if work.sync.lane == "bulk":
+    if work.sync.lane == "bulk" and work.sync.scope != "census":
         for feed in _feeds(work):
             try:
                 planned += [Planned(feed.name, partition) for partition in await work.adapter.plan(feed.name)]
@@ -240,7 +264,7 @@ async def _plan(work: Slice) -> None:
 
 async def _unfinished(work: Slice, connection: AsyncConnection) -> list[str]:
     """The streams with records to be looked at again: all unfinished with a bulk sync, else what is due."""
-    if work.sync.lane == "records" and not work.sync.look:
+    if work.sync.scope == "census" or (work.sync.lane == "records" and not work.sync.look):
         return []
     names = [stream.name for feed in _feeds(work) for stream in feed.streams]
     return [name for name in names if await _looked_at(work, connection, name, "", 1)]
@@ -258,6 +282,8 @@ async def _turn(work: Slice, part: Part, *, alone: bool) -> Part:
     """Read a part until its end, or until it is another's turn."""
     if part.feed in BY_KEY:
         return await _by_key(work, part)
+    if part.feed == CENSUS:
+        return await census.count_keys(work, part)
     until = time.monotonic() + work.deps.turn_seconds
     partition = Partition(part.partition, part.mark)
     reading = work.adapter.read(part.feed, partition, part.cursor)
@@ -283,34 +309,36 @@ async def _by_key(work: Slice, part: Part) -> Part:
             records=fetched.records,
             rejected=fetched.rejected,
             expected={part.partition: asked} if part.feed == NAMED else None,
+            families=fetched.families,
         )
         prepared = prepare_page(work.target, page)
-        part = await _commit(work, part, prepared, missing=[missing.key for missing in fetched.missing])
+        part = await _commit(work, part, prepared, fetched.missing)
         if work.over:
             return part
 
 
 async def _next_keys(work: Slice, part: Part) -> list[str]:
     after, limit = part.cursor or "", work.adapter.batch
+    if part.feed == CONFIRM:
+        return await census.in_doubt(work, part, limit)
     if part.feed == NAMED:
         return [key for key in sorted(work.sync.keys[part.partition]) if key > after][:limit]
     async with work.deps.database.read() as connection:
         return await _looked_at(work, connection, part.partition, after, limit)
 
 
-async def _commit(work: Slice, part: Part, prepared: Prepared, missing: Sequence[str] = ()) -> Part:
+async def _commit(work: Slice, part: Part, prepared: Prepared, missing: Sequence[Missing] = ()) -> Part:
     """Commit a page. One that says nothing but that this is the end writes only that."""
     page = prepared.page
     if prepared.is_empty and not missing and page.cursor == part.cursor:
         ended = replace(part, ended=page.end, done=page.end)
         return work.touch(ended) if page.end else ended
     work.measure()
-    looking = part.feed == LOOK_AGAIN
+    work.renewed = work.renewed or page.renewed
     deps = work.deps
     before = work.progress.counters
-    after = await commit_page(
-        deps.database, work.target, part, prepared, work.progress, looking=looking, missing=missing
-    )
+    after = await commit_page(deps.database, work.target, part, prepared, work.progress, missing)
+    work.current = after
     for stream, counts in work.progress.counters.items():
         if _grown(before[stream].new if stream in before else 0, counts.new):
             await analyse(deps.database, deps.tables.get(work.connection.system, stream))

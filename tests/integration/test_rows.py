@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from sqlalchemy import Text, cast, select, update
 
-from adapters.base import Page, Partition, Record, Rejected, Value
+from adapters.base import Missing, Page, Partition, Record, Rejected, Value
 from store import claims, parts, rows
-from store.parts import Part, Planned
+from store.parts import LOOK_AGAIN, Part, Planned
 from store.records import Progress, Target, commit_page, prepare_page
 from store.schema import connections as connections_table
 from store.syncs import Counts, Sync
@@ -41,10 +41,11 @@ class Writer:
         before = self.progress.counters.get("things", Counts())
         self._pages += 1
         page = Page(at, str(self._pages), records, rejected)
-        part = Part("things", "things", "", 0, None, False, False, None, None, {})
+        feed = LOOK_AGAIN if looking else "things"
+        part = Part(feed, "things", "", 0, None, False, False, None, None, {})
         prepared = prepare_page(self.target, page)
-        database, progress = self.house.database, self.progress
-        await commit_page(database, self.target, part, prepared, progress, looking=looking, missing=missing)
+        gone = [Missing(key, "deleted") for key in missing]
+        await commit_page(self.house.database, self.target, part, prepared, self.progress, gone)
         after = self.progress.counters.get("things", Counts())
         return Counts(*(getattr(after, n) - getattr(before, n) for n in Counts.__struct_fields__))
 

@@ -33,6 +33,7 @@ STORED = Connection(
     failure=None,
     partial=None,
     has_webhook_secret=False,
+    census_at=None,
     next_due_at=LATER,
     last_sync_at=None,
     last_success_at=None,

@@ -51,6 +51,9 @@ class Duration(click.ParamType[timedelta]):
     show_default=True,
     help="What to read: what changed, everything, or keys only.",
 )
+@click.option(
+    "--accept-loss", is_flag=True, help="With census or full: even most of the records may be found gone."
+)
 @click.option("--follow/--no-follow", default=True, help="Wait for the end, or return once it is queued.")
 @click.option(
     "--patience",
@@ -90,6 +93,7 @@ class Duration(click.ParamType[timedelta]):
 def sync(
     connection: str | None,
     scope: Scope,
+    accept_loss: bool,
     follow: bool,
     patience: timedelta,
     json_: bool,
@@ -122,7 +126,8 @@ def sync(
     if connection is not None:
         if any((system, url, output, state, username, secret_env, secret_file, params, streams)):
             raise WrongUse("A connection has its own URL, credential and parameters: leave the options out.")
-        ended = _of_connection(connection, Request("cli", scope), patience, follow=follow, quiet=json_)
+        request = Request("cli", scope, accept_loss=accept_loss)
+        ended = _of_connection(connection, request, patience, follow=follow, quiet=json_)
     else:
         if system is None or url is None or output is None:
             raise WrongUse("Name a connection, or give --system, --url and --output.")
