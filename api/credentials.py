@@ -103,7 +103,11 @@ async def make(context: Context, body: NewCredential) -> CredentialAnswer:
 
 async def change(call: Call[CredentialChange, Nothing]) -> CredentialAnswer:
     """Change a credential. Connections that were paused for want of a good one are tried at once."""
-    context, body, credential_id = call.context, call.body, call.id("credential")
+    return await edit(call.context, call.id("credential"), call.body)
+
+
+async def edit(context: Context, credential_id: int, body: CredentialChange) -> CredentialAnswer:
+    """Change a credential and let its connections recover. Raises 404, or 422 for what cannot be."""
     async with context.database.write() as connection:
         before = await _found(connection, credential_id)
         wanted = _merged(before, body)
