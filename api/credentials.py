@@ -16,7 +16,7 @@ from api.problems import FieldError, ProblemError, invalid, not_found
 from api.routing import Call, Route
 from api.shapes import Discreet, Name, Nothing, System, Text, moment
 from config.secret import MASK
-from store import credentials
+from store import audit, credentials
 from store.credentials import Credential
 from store.database import clock
 from store.schema import credentials as table
@@ -98,6 +98,7 @@ async def make(context: Context, body: NewCredential) -> CredentialAnswer:
         if body.secret:
             sealed = context.vault.seal(body.secret, credentials.place(made))
             await credentials.change(connection, made, {"secret": sealed})
+        await audit.write(connection, context.caller.actor, "create", "credential", made, name=body.name)
         return answer(await _found(connection, made))
 
 
@@ -127,6 +128,18 @@ async def edit(context: Context, credential_id: int, body: CredentialChange) -> 
         await credentials.change(connection, credential_id, values)
         after = await _found(connection, credential_id)
         users = await credentials.users(connection, credential_id)
+        fields = audit.changed(_merged(before, CredentialChange()), wanted) + (
+            ["secret"] if new_secret is not UNSET else []
+        )
+        await audit.write(
+            connection,
+            context.caller.actor,
+            "update",
+            "credential",
+            credential_id,
+            name=after.name,
+            fields=fields,
+        )
     other = (before.kind, before.username, before.options) != (after.kind, after.username, after.options)
     if other or new_secret is not UNSET:
         for connection_id in users:
@@ -142,13 +155,16 @@ async def remove(call: Call[Nothing, Nothing]) -> None:
 async def discard(context: Context, credential_id: int) -> None:
     """Remove a credential. Raises 404, or 409 while a connection uses it."""
     async with context.database.write() as connection:
-        if await credentials.locked(connection, credential_id) is None:
+        found = await credentials.locked(connection, credential_id)
+        if found is None:
             raise not_found("credential", credential_id)
         users = await credentials.users(connection, credential_id)
         if users:
             some = ", ".join(map(str, users[:5])) + (", ..." if len(users) > 5 else "")
             raise ProblemError(409, f"This credential is used by {len(users)} connections: {some}.")
         await credentials.delete(connection, credential_id)
+        actor = context.caller.actor
+        await audit.write(connection, actor, "delete", "credential", credential_id, name=found.name)
 
 
 async def listed(call: Call[Nothing, CredentialQuery]) -> Credentials:
