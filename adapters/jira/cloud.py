@@ -96,10 +96,10 @@ class Jira:
     def auth(kind: str, username: str | None, reveal: Callable[[], str]) -> Auth:
         if kind == "anonymous":
             return Anonymous()
-        if kind in {"bearer", "pat"}:
+        if kind in {"bearer", "pat", "oauth2"}:
             return Bearer(reveal)
         if kind != "basic":
-            raise BadTarget("kind", "Jira takes basic (e-mail and API token), bearer, pat or anonymous.")
+            raise BadTarget("kind", "Jira takes basic (e-mail and API token), bearer, pat, oauth2 or anonymous.")
         if not username or ":" in username:
             raise BadTarget("username", "Jira needs the account's e-mail address as user name.")
         return Basic(username, reveal)
