@@ -1,4 +1,4 @@
-"""The budget of a host: what a client is given so that it asks no more than is agreed; here for one process."""
+"""The budget of a host: so that no more is asked than is agreed. Here the one for a single process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

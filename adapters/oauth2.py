@@ -39,7 +39,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Granted(msgspec.Struct, frozen=True):
-    """A token and the seconds it lives. `refresh_token` takes the place of the one that was used, if given."""
+    """A token and the seconds it lives. A `refresh_token` takes the place of the one that was used."""
 
     access_token: str
     lives: float
@@ -96,7 +96,7 @@ class _Answer(msgspec.Struct):
     """What a token endpoint says, good or bad (RFC 6749, 5.1 and 5.2). `expires_in` is a text at some."""
 
     access_token: str | None = None
-    token_type: str = "bearer"
+    token_type: str | None = None
     expires_in: float | str | None = None
     refresh_token: str | None = None
     error: str | None = None
@@ -140,7 +140,7 @@ async def _fetch(client: Client, http: Http, form: Mapping[str, str]) -> Granted
     token = answer.access_token
     if not token or not token.isascii() or not token.isprintable():
         raise _refused(client, answer) if answer.error else _no_token(reply, "without a usable access_token")
-    if answer.token_type.lower() != "bearer":
+    if answer.token_type and answer.token_type.lower() != "bearer":
         raise _no_token(reply, "with a token that is not for bearers")
     other = answer.refresh_token if client.refresh_token else None
     return Granted(token, _lives(answer.expires_in), other if other != client.refresh_token else None)
@@ -154,7 +154,11 @@ def _refusal(client: Client, http: Http, reply: Reply) -> AdapterError | None:
         answer = _answer(reply)
     except Unreadable as e:
         return AuthFailed(f"{reply.summary}.", _HINTS["invalid_client"]) if reply.status == 401 else e
-    if reply.status == 401 and "basic" in reply.headers.get("WWW-Authenticate", "").lower() and http.anonymous:
+    if (
+        reply.status == 401
+        and "basic" in reply.headers.get("WWW-Authenticate", "").lower()
+        and http.anonymous
+    ):
         return _BasicWantedError(f"{reply.summary}{_said(client, answer)}", _HINTS["invalid_client"])
     return _refused(client, answer)
 

@@ -12,7 +12,6 @@ from sqlalchemy.sql import ColumnElement
 
 from store.schema import connections, credentials
 
-
 #: In the options of `oauth2`: which of its two secrets are stored, for they are sealed as one.
 HOLDS = "holds"
 

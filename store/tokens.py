@@ -65,9 +65,7 @@ async def get(connection: AsyncConnection, credential_id: int) -> Held | None:
     return None if row is None else Held(*row)
 
 
-async def lease(
-    connection: AsyncConnection, credential_id: int, who: str, token: str | None
-) -> Held | None:
+async def lease(connection: AsyncConnection, credential_id: int, who: str, token: str | None) -> Held | None:
     """Become the one who fetches the next token after `token`. None if another is, or has."""
     c = credentials.c
     free = or_(c.renewing.is_(None), c.renewing_until <= now())

@@ -1,4 +1,4 @@
-"""Access tokens kept in the database: fetched by one process at a time, sealed, and stored before they are used."""
+"""Access tokens in the database: fetched by one process at a time, and stored before they are used."""
 
 import asyncio
 import time
@@ -33,7 +33,12 @@ class StoredTokens:
     """The tokens of one credential, shared with every process that has the same database."""
 
     def __init__(
-        self, database: Database, vault: Vault, credential_id: int, door: Callable[[str], Door], random: Random
+        self,
+        database: Database,
+        vault: Vault,
+        credential_id: int,
+        door: Callable[[str], Door],
+        random: Random,
     ) -> None:
         """`door` gives the way to a token URL."""
         self._database = database
