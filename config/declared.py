@@ -27,7 +27,7 @@ class DeclaredProject(msgspec.Struct, frozen=True):
 
 
 class DeclaredCredential(msgspec.Struct, frozen=True, kw_only=True):
-    """A credential as it is to be. A secret that is None stays as it is stored.
+    """A credential as it is to be. A secret or refresh token that is None stays as it is stored.
 
     `label` is the name of its table, by which connections of the same file refer to it.
     """
@@ -41,6 +41,7 @@ class DeclaredCredential(msgspec.Struct, frozen=True, kw_only=True):
     client_id: str | None
     scope: str | None
     secret: Secret | None
+    refresh_token: Secret | None
 
 
 class DeclaredConnection(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,9 +151,9 @@ def _project(fields: Fields, label: str) -> DeclaredProject:
 
 def _credential(fields: Fields, label: str) -> DeclaredCredential | None:
     name, system, username = fields.name("name"), fields.system(), fields.text("username")
-    kind = fields.choice("kind", KINDS) or ("basic" if username else "pat")
     token_url, client_id, scope = (fields.text(each) for each in ("token_url", "client_id", "scope"))
-    secret = fields.secret("secret")
+    kind = fields.choice("kind", KINDS) or ("oauth2" if token_url else "basic" if username else "pat")
+    secret, refresh_token = fields.secret("secret"), fields.secret("refresh_token")
     if system is None:
         return None
     return DeclaredCredential(
@@ -165,6 +166,7 @@ def _credential(fields: Fields, label: str) -> DeclaredCredential | None:
         client_id=client_id,
         scope=scope,
         secret=secret,
+        refresh_token=refresh_token,
     )
 
 

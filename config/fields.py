@@ -14,7 +14,7 @@ from config.secret import MASK, Secret
 
 LONGEST_TEXT = 10_000  # characters
 LONGEST_NAME = 200  # characters
-SOURCES = ("", "_env", "_file")
+SOURCES = ("", "_env", "_file")  # where a secret may come from, as the end of its field
 _SYSTEM = re.compile(r"[a-z][a-z0-9_-]{0,49}")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{[^}]*\}?")

@@ -11,6 +11,7 @@ from store.schema import instance as table
 
 Kind = Literal["credential", "connection"]
 _PREFIX = "applied/"
+_REFRESH_TOKENS = "declared/refresh_token/"
 
 
 def _fact(kind: Kind, id_: int) -> str:
@@ -35,3 +36,19 @@ async def claim(connection: AsyncConnection, kind: Kind, id_: int, set_name: str
 
 async def forget(connection: AsyncConnection, kind: Kind, id_: int) -> None:
     await connection.execute(delete(table).where(table.c.name == _fact(kind, id_)))
+
+
+async def refresh_tokens(connection: AsyncConnection) -> Mapping[int, str]:
+    """Per credential the fingerprint of the refresh token that a file gave it.
+
+    The stored one may be another by now: issuers replace them as they are used.
+    """
+    query = select(table.c.name, table.c.value).where(table.c.name.like(f"{_REFRESH_TOKENS}%"))
+    rows = (await connection.execute(query)).tuples()
+    return {int(name.removeprefix(_REFRESH_TOKENS)): value for name, value in rows}
+
+
+async def remember_refresh_token(connection: AsyncConnection, credential_id: int, fingerprint: str) -> None:
+    name = f"{_REFRESH_TOKENS}{credential_id}"
+    if await instance.settle(connection, name, fingerprint) != fingerprint:
+        await instance.change(connection, name, fingerprint)

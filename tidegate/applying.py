@@ -11,11 +11,13 @@ from api import credentials as credential_rules
 from api import edits
 from api.context import Context
 from api.credentials import OAUTH2, CredentialChange, NewCredential
+from api.oauth2 import SECRETS
 from api.problems import ProblemError
 from api.routing import converted
 from api.wanted import Wanted
 from config.declared import Declared, DeclaredConnection, DeclaredCredential
 from config.fields import SOURCES, Wrong
+from config.fingerprint import fingerprint, recognises
 from config.secret import Secret
 from store import applied, audit, connections, credentials, projects
 from store.database import Database, clock
@@ -67,6 +69,7 @@ async def carry_out(rules: Context, declared: Declared, plan: Plan, *, prune: bo
         if work.wrong:
             raise Refused(work.wrong)
         await work.claim(now)
+        await work.remember()
 
 
 def _follows(one: Wrong, known: Sequence[Wrong]) -> bool:
@@ -78,7 +81,8 @@ def _follows(one: Wrong, known: Sequence[Wrong]) -> bool:
 
 def _root(field: str) -> str:
     name = field.partition(".")[0]
-    return next((name.removesuffix(s) for s in SOURCES if s and name.endswith(f"secret{s}")), name)
+    secrets = ("webhook_secret", *SECRETS)
+    return next((one for one in secrets if name in [f"{one}{source}" for source in SOURCES]), name)
 
 
 class _Held(Database):
@@ -136,6 +140,15 @@ class _Work:
                 self._connection, "credential", self._ids["credential", each.name], self._declared.set
             )
 
+    async def remember(self) -> None:
+        """Keep fingerprints of the refresh tokens that the file gives."""
+        known = await applied.refresh_tokens(self._connection)
+        for one in self._declared.credentials:
+            id_ = self._ids["credential", one.name]
+            if one.refresh_token and not (id_ in known and recognises(known[id_], one.refresh_token)):
+                made = fingerprint(one.refresh_token)
+                await applied.remember_refresh_token(self._connection, id_, made)
+
     async def _lock(self, plan: Plan) -> None:
         """Lock what will be touched in one order: two who lock in different orders block each other."""
         ids = {step.id for step in plan.steps if step.kind == "connection" and step.id}
@@ -173,8 +186,9 @@ class _Work:
 
     async def _credential(self, step: Step, wanted: DeclaredCredential) -> None:
         values: dict[str, object] = {name: getattr(wanted, name) for name in ("kind", "username", *OAUTH2)}
-        if step.id is None or step.touches("secret"):
-            values["secret"] = _revealed(wanted.secret)
+        for name in SECRETS:
+            if step.id is None or step.touches(name):
+                values[name] = _revealed(getattr(wanted, name))
         if step.id is not None:
             await credential_rules.edit(self._rules, step.id, converted(values, CredentialChange))
             return

@@ -7,12 +7,14 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api import oauth2
 from api.edits import place_of_webhook_secret
 from config.declared import Declared, DeclaredConnection, DeclaredCredential
 from config.fields import Wrong, shown_key
+from config.fingerprint import recognises
 from config.secret import MASK, Secret
 from config.vault import Vault
-from store import applied, connections, credentials, projects
+from store import applied, connections, credentials, projects, tokens
 from store.connections import Connection
 from store.credentials import Credential
 from store.projects import Project
@@ -73,6 +75,7 @@ class Stored(msgspec.Struct, frozen=True):
     connections: Sequence[Connection]
     sealed: Mapping[str, str | None]
     sets: Mapping[tuple[str, int], str]
+    refresh_tokens: Mapping[int, str]
 
     def credential(self, credential_id: int | None) -> str | None:
         return next((one.name for one in self.credentials if one.id == credential_id), None)
@@ -96,6 +99,7 @@ async def stored(connection: AsyncConnection) -> Stored:
         connections=await connections.listed(connection, 0, ALL),
         sealed=sealed,
         sets=await applied.sets(connection),
+        refresh_tokens=await applied.refresh_tokens(connection),
     )
 
 
@@ -140,15 +144,13 @@ class Drawing:
         found = self._only(place, wanted.name, "credential", self._there.credentials)
         if not self._system_stays(place, found, wanted.system):
             return
-        names = ("system", "kind", "username", "token_url", "client_id", "scope")
         before: dict[str, object] = {}
         if found is not None:
             before = {"system": found.system, "kind": found.kind, "username": found.username}
-            before |= found.options
+            before |= {name: found.options.get(name) for name in oauth2.FIELDS}
+        names = ("system", "kind", "username", *oauth2.FIELDS)
         fields = _changes(before, {name: getattr(wanted, name) for name in names})
-        if found is not None and wanted.kind == "anonymous" and found.has_secret and wanted.secret is None:
-            fields.append(Field("secret", MASK, REMOVED))
-        fields += self._secret("secret", wanted.secret, credentials.place(found.id) if found else None)
+        fields += self._secrets(found, wanted)
         self._add("credential", wanted.name, found.id if found else None, place, fields)
 
     def _connection(self, wanted: DeclaredConnection) -> None:
@@ -173,9 +175,7 @@ class Drawing:
         elif found is not None:
             del before["enabled"]
         fields = _changes(before, after)
-        fields += self._secret(
-            "webhook_secret", wanted.webhook_secret, place_of_webhook_secret(found.id) if found else None
-        )
+        fields += self._webhook_secret(found, wanted.webhook_secret)
         self._add("connection", wanted.name, found.id if found else None, place, fields)
 
     def _as_stored(self, found: Connection) -> dict[str, object]:
@@ -191,15 +191,43 @@ class Drawing:
             "enabled": found.enabled,
         }
 
-    def _secret(self, name: str, wanted: Secret | None, place: str | None) -> list[Field]:
-        """A secret is compared with the stored one, in constant time, and never shown."""
-        if wanted is None:
+    def _secrets(self, found: Credential | None, wanted: DeclaredCredential) -> list[Field]:
+        """What becomes of its secrets. They are compared in constant time, and never shown."""
+        stays = found is None or oauth2.movable(found, wanted.kind, wanted.token_url)
+        fields = []
+        for name in oauth2.SECRETS:
+            given: Secret | None = getattr(wanted, name)
+            stored = self._stored_secret(found, name)
+            unfit = wanted.kind == "anonymous" or (name == "refresh_token" and wanted.kind != "oauth2")
+            if given is None and stored is not None and unfit:
+                fields.append(Field(name, MASK, REMOVED))
+            elif given is not None and stored is None:
+                fields.append(Field(name, None, GIVEN))
+            elif given is not None and not (stays and self._same_secret(found, name, given, stored)):
+                fields.append(Field(name, MASK, CHANGED))
+        return fields
+
+    def _stored_secret(self, found: Credential | None, name: str) -> Secret | None:
+        if found is None or not getattr(found, f"has_{name}"):
+            return None
+        place = credentials.place(found.id)
+        opened = self._vault.open(self._there.sealed[place] or "", place)
+        return Secret(getattr(tokens.secrets_of(opened), name) if found.kind == "oauth2" else opened)
+
+    def _same_secret(self, found: Credential | None, name: str, given: Secret, stored: Secret | None) -> bool:
+        """A refresh token is also the same if it was given once and the issuer replaced it since."""
+        known = self._there.refresh_tokens.get(found.id) if found and name == "refresh_token" else None
+        return given == stored or (known is not None and recognises(known, given))
+
+    def _webhook_secret(self, found: Connection | None, given: Secret | None) -> list[Field]:
+        if given is None:
             return []
-        sealed = self._there.sealed.get(place) if place else None
-        if place is None or sealed is None:
-            return [Field(name, None, GIVEN)]
-        same = Secret(self._vault.open(sealed, place)) == wanted
-        return [] if same else [Field(name, MASK, CHANGED)]
+        place = place_of_webhook_secret(found.id if found else 0)
+        sealed = self._there.sealed.get(place)
+        if sealed is None:
+            return [Field("webhook_secret", None, GIVEN)]
+        same = Secret(self._vault.open(sealed, place)) == given
+        return [] if same else [Field("webhook_secret", MASK, CHANGED)]
 
     def _only(self, place: str, name: str, kind: Kind, among: Sequence[S]) -> S | None:
         """The one of this name, if there is one. Several cannot be told apart."""
