@@ -3,7 +3,7 @@
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 MASK = b"********"
 SHORTEST = 4  # characters; masking shorter secrets would eat ordinary words
@@ -12,6 +12,14 @@ SHORTEST = 4  # characters; masking shorter secrets would eat ordinary words
 class Auth(Protocol):
     async def header(self) -> str | None:
         """The value of the Authorization header, or None to go anonymously."""
+
+
+@runtime_checkable
+class Renewable(Protocol):
+    """A credential that the remote may refuse before its time, and that can then be had anew."""
+
+    async def renew(self, refused: str) -> bool:
+        """Whether there is now another header than the `refused` one, so that it is worth to ask again."""
 
 
 class Anonymous:

@@ -154,6 +154,25 @@ class Fetched(msgspec.Struct, frozen=True):
     families: Sequence[Family] = ()
 
 
+class Hook(msgspec.Struct, frozen=True):
+    """An inbound webhook as it came: header names in lower case, and the body byte for byte."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Hint(msgspec.Struct, frozen=True):
+    """What a webhook is about: keys by stream, to be fetched, because the payload itself is never copied.
+
+    `delivery` is the sender's own id of this delivery, equal when it is sent again; None where there is
+    none. Without keys, `ignored` says for a person why there is nothing to do.
+    """
+
+    keys: Mapping[str, Sequence[str]] = {}
+    delivery: str | None = None
+    ignored: str | None = None
+
+
 class Readable(msgspec.Struct, frozen=True):
     """Whether a stream can be read: `count` matches where known, `problem` for a person where not.
 
@@ -233,6 +252,19 @@ class Adapter(Protocol):
         `partition` is one of the stream's feed, as `plan` saw it; all of them together are the whole. Not
         one page comes out of a remote that does not know us (`AuthFailed`).
         """
+
+
+    @staticmethod
+    def verify(hook: Hook, secret: str) -> bool:
+        """Whether whoever sent this knows the connection's webhook secret. Compares in constant time."""
+
+    @staticmethod
+    def hint(hook: Hook) -> Hint:
+        """What a webhook is about. Raises `BadHook` for a body that this system does not send."""
+
+
+class BadHook(ValueError):
+    """A webhook that cannot be understood; the text says what was expected."""
 
 
 class BadTarget(ValueError):

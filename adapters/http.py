@@ -1,12 +1,9 @@
 """The one place where HTTP requests are made and answers become values or `AdapterError`s."""
 
-import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
@@ -14,17 +11,17 @@ import msgspec
 from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
-from adapters.auth import Anonymous, Auth, masked
+from adapters.auth import Anonymous, Auth, Renewable, masked
 from adapters.base import (
     AdapterError,
     AuthFailed,
     Blocked,
-    RateLimited,
     TlsFailed,
     TooLarge,
     Unavailable,
     Unreadable,
 )
+from adapters.budget import Budget, LocalBudget, wait_or_raise
 from adapters.guard import AddressBlocked, AddressGuard
 from adapters.reply import Reply, decode, error_of, mended, retry_after
 
@@ -68,49 +65,6 @@ class Limits(msgspec.Struct, frozen=True):
     total: float = 60.0
     body: int = 16 * 1024 * 1024
     parallel: int = 4
-
-
-class Budget(Protocol):
-    """Requests to a host, shared fairly: how many at once, and none before the host's stated time."""
-
-    def slot(self, host: str, parallel: int) -> AbstractAsyncContextManager[None]:
-        """Hold one of `parallel` places. Raises `RateLimited` if the wait would be long."""
-
-    async def pause(self, host: str, until: datetime, reason: str) -> None:
-        """No request to this host before `until`, by anyone."""
-
-
-class LocalBudget:
-    """A budget for one process: used where there is no Redis, and in tests."""
-
-    def __init__(self, clock: Callable[[], datetime], patience: float = 5.0) -> None:
-        """`patience`: a pause of up to so many seconds is waited out, a longer one is `RateLimited`."""
-        self._clock = clock
-        self._patience = patience
-        self._slots: dict[str, asyncio.Semaphore] = {}
-        self._paused: dict[str, datetime] = {}
-
-    @asynccontextmanager
-    async def slot(self, host: str, parallel: int) -> AsyncIterator[None]:
-        async with self._slots.setdefault(host, asyncio.Semaphore(parallel)):
-            waited_out = None
-            # While this one sleeps, another answer may ask for a longer pause.
-            while (until := self._paused.get(host)) != waited_out:
-                await wait_or_raise(host, until, self._clock(), self._patience)
-                waited_out = until
-            yield
-
-    async def pause(self, host: str, until: datetime, reason: str) -> None:
-        self._paused[host] = max(until, self._paused.get(host, until))
-
-
-async def wait_or_raise(host: str, until: datetime | None, now: datetime, patience: float) -> None:
-    """Wait out a short pause; raise `RateLimited` for a long one, so that it holds no worker."""
-    wait = (until - now).total_seconds() if until else 0.0
-    if wait > patience:
-        raise RateLimited(f"{host} asked for no requests before {until:%H:%M:%S} UTC.", until)
-    if wait > 0:
-        await asyncio.sleep(wait)
 
 
 class Meter:
@@ -223,6 +177,11 @@ class Http:
         """Like `get`, for endpoints that read by POST; `body` is sent as JSON."""
         return await self._ask("POST", path, params, headers, msgspec.json.encode(body), judge)
 
+    async def submit(self, path: str, form: Mapping[str, str], judge: Judge | None = None) -> Reply:
+        """Like `post`, with a form instead of JSON, as endpoints for tokens take it."""
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return await self._ask("POST", path, None, headers, urlencode(form).encode(), judge)
+
     async def _ask(
         self,
         method: str,
@@ -235,8 +194,7 @@ class Http:
         query = f"?{urlencode(params, quote_via=quote)}" if params else ""
         url = self._here(urlsplit(self.base).path + path + query)
         for _ in range(_REDIRECTS + 1):
-            reply = await self._send(method, url, headers, body)
-            error = judge(reply) if judge else None
+            reply, error = await self._judged(method, url, headers, body, judge)
             if error is None and reply.status in _REDIRECTING:
                 to = self._redirected(url, reply)
                 if method == "GET":
@@ -250,6 +208,23 @@ class Http:
                 raise error
             return reply
         raise Unreadable(f"{url.path} redirects more than {_REDIRECTS} times.")
+
+    async def _judged(
+        self, method: str, url: URL, headers: Mapping[str, str] | None, body: bytes | None, judge: Judge | None
+    ) -> tuple[Reply, AdapterError | None]:
+        """The answer and what `judge` says of it; asked once more if the credential could be renewed."""
+        for again in (False, True):
+            authorization = await self._auth.header()
+            reply = await self._send(method, url, headers, body, authorization)
+            error = judge(reply) if judge else None
+            refused = reply.status == 401 or isinstance(error, AuthFailed)
+            if again or not refused or not await self._renewed(authorization):
+                break
+        return reply, error
+
+    async def _renewed(self, authorization: str | None) -> bool:
+        auth = self._auth
+        return authorization is not None and isinstance(auth, Renewable) and await auth.renew(authorization)
 
     def _here(self, path: str) -> URL:
         """A URL of our own origin by construction, whatever `path` is."""
@@ -272,12 +247,18 @@ class Http:
         return self._here(to.raw_path_qs)
 
     async def _send(
-        self, method: str, url: URL, headers: Mapping[str, str] | None, body: bytes | None
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str] | None,
+        body: bytes | None,
+        authorization: str | None,
     ) -> Reply:
-        sending = {"Accept": "application/json", **(headers or {})}
+        sending = {"Accept": "application/json"}
         if body is not None:
             sending["Content-Type"] = "application/json"
-        if authorization := await self._auth.header():
+        sending |= headers or {}
+        if authorization:
             sending["Authorization"] = _one_line(authorization)
         started = time.monotonic()
         async with self._budget.slot(self.host, self._limits.parallel):

@@ -1,42 +1,81 @@
-"""Who asks: an API key in any of the usual headers, and what it permits."""
+"""Who asks: an API key in any of the usual headers, what it permits, and which projects it sees."""
 
-import hmac
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import msgspec
+from sqlalchemy import select
+from sqlalchemy.sql import ColumnElement
 
 from api.problems import ProblemError
-from config.secret import Secret
+from store.audit import Actor
+from store.schema import connections
 
 Permission = Literal["read", "write", "admin"]
+
+#: From the least to the most: each implies those before it.
+PERMISSIONS: tuple[Permission, ...] = ("read", "write", "admin")
 
 CHALLENGE = 'Bearer realm="tidegate"'
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who a key stands for, and what it permits."""
+    """Who a key stands for, what it permits, and the only projects that it sees; None is everything."""
 
     name: str
-    permissions: frozenset[Permission]
+    permissions: frozenset[str]
+    projects: frozenset[int] | None = None
+    key_id: int | None = None
+
+    @property
+    def actor(self) -> Actor:
+        """As the audit log names it."""
+        return Actor(self.name, self.key_id)
 
     def may(self, permission: Permission) -> bool:
-        return permission in self.permissions
+        """Whether the key permits this: `admin` implies `write`, and that `read`."""
+        return bool(self.permissions.intersection(PERMISSIONS[PERMISSIONS.index(permission) :]))
+
+    def sees(self, project_id: int | None) -> bool:
+        """Whether what belongs to this project is shown; None is the account."""
+        return self.projects is None or project_id in self.projects
+
+    def limits(self, project_id: ColumnElement[Any]) -> Sequence[ColumnElement[bool]]:
+        """The same as filters of a statement, on the column that holds the project."""
+        return () if self.projects is None else (project_id.in_(sorted(self.projects)),)
+
+    def limits_connection(self, connection_id: ColumnElement[Any]) -> Sequence[ColumnElement[bool]]:
+        """The same, on a column that holds the connection."""
+        if self.projects is None:
+            return ()
+        c = connections.c
+        return (connection_id.in_(select(c.id).where(c.project_id.in_(sorted(self.projects)))),)
 
 
-ADMIN = Caller("admin", frozenset({"read", "write", "admin"}))
+NOBODY = Caller("nobody", frozenset())
+ADMIN = Caller("admin key", frozenset(PERMISSIONS))
+COMMAND_LINE = Caller("command line", frozenset(PERMISSIONS))
 
 
-def authenticate(headers: Mapping[str, str], admin_key: Secret) -> Caller:
-    """The caller whose key is in the headers. Raises a 401 problem without one, or with a wrong one."""
-    key = _key(headers)
-    if key is None:
-        raise _unauthorized(
-            "An API key is needed, in the header X-API-Key or as Authorization: Bearer <key>."
-        )
-    if not hmac.compare_digest(_bytes(key), _bytes(admin_key.reveal())):
-        raise _unauthorized("This API key is not known.")
-    return ADMIN
+def key_in(headers: Mapping[str, str]) -> str:
+    """The key of `X-API-Key: k`, `Authorization: Bearer k`, `Token k` or `Token "k"`. Raises 401."""
+    key = headers.get("X-API-Key", "").strip() or _authorization(headers.get("Authorization", "").strip())
+    if not key:
+        raise unauthorized("An API key is needed, in the header X-API-Key or as Authorization: Bearer <key>.")
+    return key
+
+
+def _authorization(value: str) -> str:
+    scheme, _, rest = value.partition(" ")
+    key = rest.strip()
+    match scheme.lower():
+        case "bearer":
+            return key
+        case "token":
+            quoted = len(key) >= 2 and key[0] == key[-1] == '"'
+            return key[1:-1] if quoted else key
+        case _:
+            return ""
 
 
 def require(caller: Caller, permission: Permission) -> None:
@@ -45,25 +84,11 @@ def require(caller: Caller, permission: Permission) -> None:
         raise ProblemError(403, f"This API key does not have the permission {permission}.")
 
 
-def _key(headers: Mapping[str, str]) -> str | None:
-    """`X-API-Key: k`, `Authorization: Bearer k`, `Token k` or `Token "k"`."""
-    if stated := headers.get("X-API-Key", "").strip():
-        return stated
-    scheme, _, rest = headers.get("Authorization", "").strip().partition(" ")
-    key = rest.strip()
-    match scheme.lower():
-        case "bearer":
-            return key or None
-        case "token":
-            quoted = len(key) >= 2 and key[0] == key[-1] == '"'
-            return (key[1:-1] if quoted else key) or None
-        case _:
-            return None
+def require_account(caller: Caller) -> None:
+    """Raises a 403 problem for a key that is limited to projects."""
+    if caller.projects is not None:
+        raise ProblemError(403, "This is for keys of the whole account; this API key is limited to projects.")
 
 
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _unauthorized(detail: str) -> ProblemError:
+def unauthorized(detail: str) -> ProblemError:
     return ProblemError(401, detail, headers={"WWW-Authenticate": CHALLENGE})

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,6 +17,7 @@ from api.problems import ProblemError
 from api.routing import Call, Route
 from api.shapes import Discreet, Id, Nothing, System, Text
 from api.wanted import Wanted
+from store import audit
 from store.connections import Connection
 from store.database import clock
 from store.health import Problem
@@ -59,6 +61,7 @@ async def saved(call: Call[Nothing, Nothing]) -> Tried:
     """Test a connection as it is stored. 200 even when it does not work."""
     async with call.context.database.read() as connection:
         found = await named(call, connection)
+    await _noted(call, found.id, found.name)
     return await _tested(call.context, found)
 
 
@@ -66,9 +69,16 @@ async def unsaved(call: Call[TriedConnection, Nothing]) -> Tried:
     """Test a connection before it is made. 422 for what could not be made at all."""
     tried = Wanted(**{name: getattr(call.body, name) for name in Wanted.__struct_fields__})
     async with call.context.database.read() as connection:
-        checked = await wanted.check(connection, call.context.remotes.adapters, tried)
+        checked = await wanted.check(connection, call.context.remotes.adapters, tried, call.caller)
         now = await clock(connection)
+    await _noted(call, None, urlsplit(checked.canonical or "").hostname)
     return await _tested(call.context, _as_connection(tried, checked.canonical, now))
+
+
+async def _noted(call: Call[Any, Any], connection_id: int | None, name: str | None) -> None:
+    """A test sends a secret to an address: who had it sent, and where, is in the audit log."""
+    async with call.context.database.write() as connection:
+        await audit.write(connection, call.caller.actor, "test", "connection", connection_id, name=name)
 
 
 async def _tested(context: Context, connection: Connection) -> Tried:
@@ -145,6 +155,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         path="/v1/connections/test",
         summary="Test a connection before it is made",
         permission="write",
+        by_project=True,
         handler=unsaved,
         body=TriedConnection,
         query=Nothing,
@@ -155,6 +166,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         path="/v1/connections/{id}/test",
         summary="Test a connection",
         permission="write",
+        by_project=True,
         handler=saved,
         body=Nothing,
         query=Nothing,

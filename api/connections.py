@@ -149,6 +149,7 @@ async def listed(call: Call[Nothing, ConnectionQuery]) -> Connections:
         for name in ("system", "health", "name")
         if (value := getattr(query, name)) is not None
     ]
+    filters += call.caller.limits(c.project_id)
     if query.project_id is None:
         filters.append(c.project_id.is_(None))
     elif query.project_id is not UNSET:
@@ -184,7 +185,7 @@ async def named(call: Call[Any, Any], connection: AsyncConnection) -> Connection
     """The connection in the path. Raises 404. Everything below a connection comes through here."""
     connection_id = call.id("connection")
     found = await connections.get(connection, connection_id)
-    if found is None:
+    if found is None or not call.caller.sees(found.project_id):
         raise not_found("connection", connection_id)
     return found
 
@@ -239,6 +240,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         path="/v1/connections",
         summary="Make a connection",
         permission="write",
+        by_project=True,
         handler=create,
         body=NewConnection,
         query=Nothing,
@@ -250,6 +252,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         path="/v1/connections",
         summary="List connections",
         permission="read",
+        by_project=True,
         handler=listed,
         body=Nothing,
         query=ConnectionQuery,
@@ -260,6 +263,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         path="/v1/connections/{id}",
         summary="Get a connection",
         permission="read",
+        by_project=True,
         handler=get,
         body=Nothing,
         query=Nothing,
@@ -270,6 +274,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         path="/v1/connections/{id}",
         summary="Change a connection",
         permission="write",
+        by_project=True,
         handler=change,
         body=ConnectionChange,
         query=Nothing,
@@ -280,6 +285,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         path="/v1/connections/{id}",
         summary="Remove a connection",
         permission="write",
+        by_project=True,
         handler=remove,
         body=Nothing,
         query=Removal,
@@ -290,6 +296,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         path="/v1/connections/{id}/status",
         summary="How a connection stands",
         permission="read",
+        by_project=True,
         handler=status,
         body=Nothing,
         query=Nothing,

@@ -7,6 +7,8 @@ from typing import Protocol
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from api.access import NOBODY, Caller
+from api.keyring import Keyring
 from config.secret import Secret
 from config.vault import Vault
 from store.database import Database
@@ -33,10 +35,15 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     bell: Bell
     admin_key: Secret
     ready: Callable[[], Awaitable[Mapping[str, bool]]]
+    #: Who asks. Each request, and each command, has the context with its own caller.
+    caller: Caller = NOBODY
+    keyring: Keyring = msgspec.field(default_factory=Keyring)
     #: What this process counts for itself; what the database knows is asked when metrics are read.
     metrics: CollectorRegistry = msgspec.field(default_factory=CollectorRegistry)
     #: Set when the process is to end: streams close then, so that nobody waits for them.
     stopping: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
+    #: How often it is written when keys were last used.
+    note_seconds: float = 10.0
     #: Tests of connections: how long one may take, and how many may run at once.
     check_seconds: float = 60.0
     checks: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(16))

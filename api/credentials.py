@@ -1,7 +1,7 @@
 """Credentials: how to authenticate at a system. A secret goes in and is never given out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.base import BadTarget
+from api import oauth2
 from api.context import Context
 from api.edits import recover
 from api.paging import ById, Page, after_id, cut
@@ -16,36 +17,45 @@ from api.problems import FieldError, ProblemError, invalid, not_found
 from api.routing import Call, Route
 from api.shapes import Discreet, Name, Nothing, System, Text, moment
 from config.secret import MASK
-from store import credentials
+from store import audit, credentials, tokens
 from store.credentials import Credential
 from store.database import clock
 from store.schema import credentials as table
+from store.tokens import Secrets
 
 Kind = Literal["basic", "bearer", "pat", "anonymous", "oauth2"]
-OAUTH2 = ("token_url", "client_id", "scope")
+OAUTH2 = oauth2.FIELDS
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class NewCredential(Discreet, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A credential to be made. `token_url`, `client_id` and `scope` belong to `oauth2`."""
+    """A credential to be made.
+
+    `token_url`, `client_id`, `scope` and `refresh_token` belong to `oauth2`; its `secret` is the client's.
+    """
 
     name: Name
     system: System
     kind: Kind
     username: Text | None = None
     secret: Text | None = None
+    refresh_token: Text | None = None
     token_url: Text | None = None
     client_id: Text | None = None
     scope: Text | None = None
 
 
 class CredentialChange(Discreet, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is to be different. What is left out stays, and so does a secret given as `********`."""
+    """What is to be different. What is left out stays, and so does a secret given as `********`.
+
+    Stored secrets are not sent to another host: with another `token_url` they are to be given anew.
+    """
 
     name: Name | UnsetType = UNSET
     kind: Kind | UnsetType = UNSET
     username: Text | UnsetType | None = UNSET
     secret: Text | UnsetType | None = UNSET
+    refresh_token: Text | UnsetType | None = UNSET
     token_url: Text | UnsetType | None = UNSET
     client_id: Text | UnsetType | None = UNSET
     scope: Text | UnsetType | None = UNSET
@@ -60,6 +70,7 @@ class CredentialAnswer(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     username: str | None
     has_secret: bool
+    has_refresh_token: bool
     token_url: str | None
     client_id: str | None
     scope: str | None
@@ -87,44 +98,60 @@ async def create(call: Call[NewCredential, Nothing]) -> CredentialAnswer:
 
 
 async def make(context: Context, body: NewCredential) -> CredentialAnswer:
-    """Check and store a credential with its secret sealed. Raises 422."""
-    _check(context, body, has_secret=bool(body.secret))
-    if body.secret == MASK:
-        raise invalid(FieldError("secret", "This stands for a stored secret, and there is none yet."))
+    """Check and store a credential with its secrets sealed. Raises 422."""
+    given = _given(body)
+    holds = oauth2.holds(None, given, movable=True)
+    _check(context, body, holds.after, _masked(given))
     values = {name: getattr(body, name) for name in ("name", "system", "kind", "username")}
     async with context.database.write() as connection:
         now = await clock(connection)
-        made = await credentials.add(connection, {**values, "options": _options(body)}, now)
-        if body.secret:
-            sealed = context.vault.seal(body.secret, credentials.place(made))
+        made = await credentials.add(connection, {**values, "options": _options(body, holds)}, now)
+        if holds.after:
+            sealed = _sealed(context, made, body.kind, None, given, holds)
             await credentials.change(connection, made, {"secret": sealed})
+        await audit.write(connection, context.caller.actor, "create", "credential", made, name=body.name)
         return answer(await _found(connection, made))
 
 
 async def change(call: Call[CredentialChange, Nothing]) -> CredentialAnswer:
     """Change a credential. Connections that were paused for want of a good one are tried at once."""
-    context, body, credential_id = call.context, call.body, call.id("credential")
+    return await edit(call.context, call.id("credential"), call.body)
+
+
+async def edit(context: Context, credential_id: int, body: CredentialChange) -> CredentialAnswer:
+    """Change a credential and let its connections recover. Raises 404, or 422 for what cannot be."""
+    given = _given(body)
+    new_secrets = [name for name, value in given.items() if not oauth2.is_kept(value)]
     async with context.database.write() as connection:
-        before = await _found(connection, credential_id)
+        before = await credentials.locked(connection, credential_id)
+        if before is None:
+            raise not_found("credential", credential_id)
         wanted = _merged(before, body)
-        new_secret = body.secret if body.secret != MASK else UNSET
-        has_secret = before.has_secret if new_secret is UNSET else bool(new_secret)
-        _check(context, wanted, has_secret=has_secret)
-        values: dict[str, object] = {
-            "name": wanted.name,
-            "kind": wanted.kind,
-            "username": wanted.username,
-            "options": _options(wanted),
-            "updated_at": await clock(connection),
-        }
-        if new_secret is not UNSET:
-            place = credentials.place(credential_id)
-            values["secret"] = context.vault.seal(new_secret, place) if new_secret else None
-        await credentials.change(connection, credential_id, values)
+        movable = oauth2.movable(before, wanted.kind, wanted.token_url)
+        holds = oauth2.holds(before, given, movable=movable)
+        _check(context, wanted, holds.after, () if movable else oauth2.left_behind(before, given))
+        now = await clock(connection)
+        facts: dict[str, object] = {name: getattr(wanted, name) for name in ("name", "kind", "username")}
+        facts |= {"options": _options(wanted, holds), "updated_at": now}
+        other = any(facts[name] != getattr(before, name) for name in ("kind", "username", "options"))
+        if other or new_secrets:
+            stored = await tokens.get(connection, credential_id)
+            assert stored is not None
+            if "refresh_token" in holds.kept and stored.is_leased(now):
+                # The answer under way may bring another refresh token, and the kept one be worth nothing.
+                raise ProblemError(409, "A token is being fetched right now; try again in some seconds.")
+            facts["secret"] = _sealed(context, credential_id, wanted.kind, stored.secret, given, holds)
+            # The token of before is of another account, or of a consent that is over.
+            facts |= {"token": None, "token_expires_at": None}
+        await credentials.change(connection, credential_id, facts)
         after = await _found(connection, credential_id)
         users = await credentials.users(connection, credential_id)
-    other = (before.kind, before.username, before.options) != (after.kind, after.username, after.options)
-    if other or new_secret is not UNSET:
+        fields = audit.changed(_merged(before, CredentialChange()), wanted) + new_secrets
+        actor = context.caller.actor
+        await audit.write(
+            connection, actor, "update", "credential", credential_id, name=after.name, fields=fields
+        )
+    if other or new_secrets:
         for connection_id in users:
             await recover(context.database, connection_id, cancel=other)
     return answer(after)
@@ -138,13 +165,16 @@ async def remove(call: Call[Nothing, Nothing]) -> None:
 async def discard(context: Context, credential_id: int) -> None:
     """Remove a credential. Raises 404, or 409 while a connection uses it."""
     async with context.database.write() as connection:
-        if await credentials.locked(connection, credential_id) is None:
+        found = await credentials.locked(connection, credential_id)
+        if found is None:
             raise not_found("credential", credential_id)
         users = await credentials.users(connection, credential_id)
         if users:
             some = ", ".join(map(str, users[:5])) + (", ..." if len(users) > 5 else "")
             raise ProblemError(409, f"This credential is used by {len(users)} connections: {some}.")
         await credentials.delete(connection, credential_id)
+        actor = context.caller.actor
+        await audit.write(connection, actor, "delete", "credential", credential_id, name=found.name)
 
 
 async def listed(call: Call[Nothing, CredentialQuery]) -> Credentials:
@@ -163,32 +193,41 @@ async def get(call: Call[Nothing, Nothing]) -> CredentialAnswer:
 
 
 def _merged(before: Credential, body: CredentialChange) -> NewCredential:
-    """The credential as it is to be, without the secret."""
+    """The credential as it is to be, with the secrets that are new."""
     stored = {name: getattr(before, name) for name in ("name", "system", "kind", "username")}
     stored |= {name: before.options.get(name) for name in OAUTH2}
-    given = {name: getattr(body, name) for name in CredentialChange.__struct_fields__ if name != "secret"}
-    secret = body.secret if isinstance(body.secret, str) and body.secret != MASK else None
-    news = {name: value for name, value in given.items() if value is not UNSET}
-    return NewCredential(**{**stored, **news, "secret": secret})
+    given = {name: getattr(body, name) for name in CredentialChange.__struct_fields__}
+    news = {
+        name: value
+        for name, value in given.items()
+        if value is not UNSET and (name not in oauth2.SECRETS or value != MASK)
+    }
+    return NewCredential(**{**stored, **news})
 
 
-def _check(context: Context, wanted: NewCredential, *, has_secret: bool) -> None:
+def _given(body: NewCredential | CredentialChange) -> dict[str, oauth2.Given]:
+    return {name: getattr(body, name) for name in oauth2.SECRETS}
+
+
+def _masked(given: Mapping[str, oauth2.Given]) -> list[FieldError]:
+    message = "This stands for a stored secret, and there is none yet."
+    return [FieldError(name, message) for name, value in given.items() if value == MASK]
+
+
+def _check(
+    context: Context, wanted: NewCredential, holds: tuple[str, ...], unsaid: Iterable[FieldError]
+) -> None:
     """Raises 422 with everything that speaks against a credential."""
     wrong = [
         FieldError(name, "Line breaks and other control characters cannot be sent; is something pasted?")
-        for name in ("username", "secret")
+        for name in ("username", *oauth2.SECRETS, *OAUTH2)
         if _CONTROL.search(getattr(wanted, name) or "")
     ]
-    if wanted.kind == "anonymous" and has_secret:
-        wrong.append(FieldError("secret", "An anonymous credential has none."))
-    if wanted.kind != "anonymous" and not has_secret:
-        wrong.append(FieldError("secret", f"A credential of kind {wanted.kind} needs one."))
-    if wanted.kind != "oauth2":
-        wrong += [
-            FieldError(name, "This belongs to credentials of kind oauth2.")
-            for name in OAUTH2
-            if getattr(wanted, name) is not None
-        ]
+    wrong += unsaid
+    if wanted.kind == "oauth2":
+        wrong += oauth2.check(wanted.token_url, wanted.client_id, holds, context.remotes.guard)
+    else:
+        wrong += _check_plain(wanted, holds)
     adapter = context.remotes.adapters.get(wanted.system)
     try:
         if adapter is not None:
@@ -196,11 +235,47 @@ def _check(context: Context, wanted: NewCredential, *, has_secret: bool) -> None
     except BadTarget as e:
         wrong.append(FieldError(e.field, e.message))
     if wrong:
-        raise invalid(*wrong)
+        raise invalid(*{error.field: error for error in reversed(wrong)}.values())
 
 
-def _options(wanted: NewCredential) -> dict[str, str]:
-    return {name: value for name in OAUTH2 if (value := getattr(wanted, name)) is not None}
+def _check_plain(wanted: NewCredential, holds: tuple[str, ...]) -> list[FieldError]:
+    wrong = [
+        FieldError(name, "This belongs to credentials of kind oauth2.")
+        for name in (*OAUTH2, "refresh_token")
+        if getattr(wanted, name) is not None
+    ]
+    if wanted.kind == "anonymous" and holds:
+        wrong.append(FieldError("secret", "An anonymous credential has none."))
+    if wanted.kind != "anonymous" and "secret" not in holds:
+        wrong.append(FieldError("secret", f"A credential of kind {wanted.kind} needs one."))
+    return wrong
+
+
+def _options(wanted: NewCredential, holds: oauth2.Holds) -> dict[str, object]:
+    if wanted.kind != "oauth2":
+        return {}
+    return oauth2.options({name: getattr(wanted, name) for name in OAUTH2}, holds.after)
+
+
+def _sealed(
+    context: Context,
+    credential_id: int,
+    kind: str,
+    sealed: str | None,
+    given: dict[str, oauth2.Given],
+    holds: oauth2.Holds,
+) -> str | None:
+    """What is to be stored instead of `sealed`; those of `oauth2` are sealed as one, and always anew."""
+    place = credentials.place(credential_id)
+    if kind != "oauth2":
+        secret = given["secret"]
+        if "secret" in holds.kept:
+            return sealed
+        return context.vault.seal(secret, place) if isinstance(secret, str) and secret else None
+    before = Secrets()
+    if holds.kept and sealed:
+        before = tokens.secrets_of(context.vault.open(sealed, place))
+    return context.vault.seal(oauth2.merged(before, given, holds.kept).as_text(), place)
 
 
 async def _found(connection: AsyncConnection, credential_id: int) -> Credential:
@@ -219,6 +294,7 @@ def answer(credential: Credential) -> CredentialAnswer:
         kind=credential.kind,
         username=credential.username,
         has_secret=credential.has_secret,
+        has_refresh_token=credential.has_refresh_token,
         token_url=credential.options.get("token_url"),
         client_id=credential.options.get("client_id"),
         scope=credential.options.get("scope"),

@@ -8,13 +8,14 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api.access import Caller
 from api.context import Context
 from api.problems import FieldError, invalid, not_found
 from api.wanted import Checked, Wanted, as_stored, check
 from config.secret import MASK
 from config.vault import Vault
 from scheduler.dispatch import cancel_all
-from store import connections
+from store import audit, connections
 from store.connections import Connection
 from store.database import Database, clock
 
@@ -41,7 +42,7 @@ async def make(context: Context, wanted: Wanted, webhook_secret: str | None) -> 
         raise invalid(FieldError("webhook_secret", "This stands for a stored secret, and there is none yet."))
     async with context.database.write() as connection:
         now = await clock(connection)
-        checked = await check(connection, context.remotes.adapters, wanted)
+        checked = await check(connection, context.remotes.adapters, wanted, context.caller)
         values = {
             **_columns(wanted, checked),
             "callback_token": secrets.token_urlsafe(24),
@@ -51,6 +52,7 @@ async def make(context: Context, wanted: Wanted, webhook_secret: str | None) -> 
         if webhook_secret:
             sealed = context.vault.seal(webhook_secret, place_of_webhook_secret(made))
             await connections.change(connection, made, now, {"webhook_secret": sealed})
+        await audit.write(connection, context.caller.actor, "create", "connection", made, name=wanted.name)
         return await _found(connection, made)
 
 
@@ -62,10 +64,10 @@ async def edit(
 ) -> Connection:
     """Make a connection what `change` makes of it. Raises 404, or 422 for what cannot be."""
     async with context.database.write() as connection:
-        before = await _locked(connection, connection_id)
+        before = await _locked(connection, connection_id, context.caller)
         now = await clock(connection)
         wanted = change(as_stored(before))
-        checked = await check(connection, context.remotes.adapters, wanted)
+        checked = await check(connection, context.remotes.adapters, wanted, context.caller)
         follows = consequences(before, wanted, checked, now)
         if follows.cancel:
             await cancel_all(connection, connection_id, now)
@@ -75,6 +77,12 @@ async def edit(
         if webhook_secret is not UNSET and webhook_secret != MASK:
             values["webhook_secret"] = _sealed(context.vault, connection_id, webhook_secret)
         await connections.change(connection, connection_id, now, values)
+        fields = audit.changed(as_stored(before), wanted)
+        fields += ["webhook_secret"] if "webhook_secret" in values else []
+        actor = context.caller.actor
+        await audit.write(
+            connection, actor, "update", "connection", connection_id, name=wanted.name, fields=fields
+        )
         return await _found(connection, connection_id)
 
 
@@ -165,9 +173,12 @@ async def recover(database: Database, connection_id: int, *, cancel: bool) -> No
 async def remove(context: Context, connection_id: int, *, purge: bool) -> None:
     """Remove a connection; its records stay unless `purge`. Raises 404."""
     async with context.database.write() as connection:
-        await _locked(connection, connection_id)
+        before = await _locked(connection, connection_id, context.caller)
         now = await clock(connection)
         await cancel_all(connection, connection_id, now)
+        await audit.write(
+            connection, context.caller.actor, "delete", "connection", connection_id, name=before.name
+        )
         values = {
             "deleted_at": now,
             "updated_at": now,
@@ -196,9 +207,9 @@ def _sealed(vault: Vault, connection_id: int, secret: str | None) -> str | None:
     return vault.seal(secret, place_of_webhook_secret(connection_id)) if secret else None
 
 
-async def _locked(connection: AsyncConnection, connection_id: int) -> Connection:
+async def _locked(connection: AsyncConnection, connection_id: int, caller: Caller) -> Connection:
     row = await connections.locked(connection, connection_id)
-    if row is None or row["deleted_at"] is not None:
+    if row is None or row["deleted_at"] is not None or not caller.sees(row["project_id"]):
         raise not_found("connection", connection_id)
     return connections.from_row(row)
 

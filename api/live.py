@@ -9,11 +9,12 @@ from aiohttp import web
 
 from api.context import Context
 from api.problems import STARTED, FieldError, ProblemError, invalid
-from api.routing import Call, Route
+from api.routing import Call, Route, authenticated
 from api.shapes import Id, Nothing, Position
 from events.envelope import dressed
 from store import outbox
 from store.outbox import Event
+from store.schema import outbox as table
 
 MEDIA = "text/event-stream"
 BATCH = 200
@@ -61,13 +62,19 @@ async def _follow(
     await _write(response, f"retry: {RECONNECT_MS}\n\n".encode())
     silent_since = loop.time()
     while not context.stopping.is_set() and not _left(request):
+        # Raises for a key that was revoked meanwhile, which ends the stream.
+        caller = await authenticated(context, request)
         async with context.database.read() as connection:
-            events = await outbox.after(connection, position, BATCH, connection_id)
+            newest = await outbox.last_position(connection)
+            mine = caller.limits_connection(table.c.connection_id)
+            events = await outbox.after(connection, position, BATCH, connection_id, mine)
         if events:
             position = events[-1].position or position
             await _write(response, b"".join(map(_message, events)))
             silent_since = loop.time()
             continue
+        # What others see is not looked through again each time.
+        position = max(position, newest)
         if loop.time() - silent_since >= context.ping_seconds:
             await _write(response, b": ping\n\n")
             silent_since = loop.time()
@@ -112,6 +119,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         path="/v1/events",
         summary="Follow events as they happen",
         permission="read",
+        by_project=True,
         handler=follow,
         body=Nothing,
         query=EventQuery,

@@ -10,7 +10,7 @@ from api.paging import ById, Page, after_id, cut
 from api.problems import FieldError, ProblemError, not_found
 from api.routing import Call, Route
 from api.shapes import Name, Nothing, Text, moment
-from store import projects
+from store import audit, projects
 from store.database import clock
 from store.projects import Project
 from store.schema import projects as table
@@ -53,12 +53,13 @@ async def create(call: Call[NewProject, Nothing]) -> ProjectAnswer:
             taken = f"There is a project with the key {call.body.key} already."
             raise ProblemError(409, taken, [FieldError("key", taken)])
         made = await projects.add(connection, call.body.key, call.body.name, await clock(connection))
+        await audit.write(connection, call.caller.actor, "create", "project", made, name=call.body.name)
         return _answer(await _found(connection, made))
 
 
 async def listed(call: Call[Nothing, ProjectQuery]) -> Projects:
     query = call.query
-    filters = [] if query.key is None else [table.c.key == query.key]
+    filters = [*call.caller.limits(table.c.id)] + ([] if query.key is None else [table.c.key == query.key])
     async with call.context.database.read() as connection:
         after = after_id(call.request, query) or 0
         found = await projects.listed(connection, after, query.limit + 1, *filters)
@@ -67,8 +68,11 @@ async def listed(call: Call[Nothing, ProjectQuery]) -> Projects:
 
 
 async def get(call: Call[Nothing, Nothing]) -> ProjectAnswer:
+    project_id = call.id("project")
+    if not call.caller.sees(project_id):
+        raise not_found("project", project_id)
     async with call.context.database.read() as connection:
-        return _answer(await _found(connection, call.id("project")))
+        return _answer(await _found(connection, project_id))
 
 
 async def _found(connection: AsyncConnection, project_id: int) -> Project:
@@ -100,6 +104,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         path="/v1/projects",
         summary="List projects",
         permission="read",
+        by_project=True,
         handler=listed,
         body=Nothing,
         query=ProjectQuery,
@@ -110,6 +115,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         path="/v1/projects/{id}",
         summary="Get a project",
         permission="read",
+        by_project=True,
         handler=get,
         body=Nothing,
         query=Nothing,

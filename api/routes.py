@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api import checks, connections, credentials, live, projects, records, state, syncs
+from api import audit, checks, connections, credentials, keys, live, projects, records, state, syncs
 from api.routing import Route
 
 ROUTES: tuple[Route[Any, Any], ...] = (
@@ -15,4 +15,6 @@ ROUTES: tuple[Route[Any, Any], ...] = (
     *syncs.ROUTES,
     *records.ROUTES,
     *live.ROUTES,
+    *keys.ROUTES,
+    *audit.ROUTES,
 )

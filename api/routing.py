@@ -5,9 +5,10 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 from aiohttp import web
+from msgspec.structs import replace
 from multidict import MultiMapping
 
-from api.access import Caller, Permission, authenticate, require
+from api.access import Caller, Permission, key_in, require, require_account
 from api.context import Context
 from api.problems import FieldError, ProblemError, invalid, not_found
 from api.shapes import Nothing
@@ -22,13 +23,16 @@ _LARGEST_ID = 2**63 - 1
 
 
 class Call(msgspec.Struct, Generic[B, Q], frozen=True):
-    """One request, understood: who asks, for what, with which body and query."""
+    """One request, understood: for what, with which body and query. Its context knows who asks."""
 
     context: Context
-    caller: Caller
     request: web.Request
     body: B
     query: Q
+
+    @property
+    def caller(self) -> Caller:
+        return self.context.caller
 
     def id(self, what: str) -> int:
         """The id in the path. Raises 404 for what cannot be one; `what` names the kind."""
@@ -42,8 +46,9 @@ class Call(msgspec.Struct, Generic[B, Q], frozen=True):
 class Route(msgspec.Struct, Generic[B, Q], frozen=True, kw_only=True):
     """One method of one path. The types are those of the API's description.
 
-    `permission` is None where no key is needed. A handler gives a value of the type `answer`, or the
-    response itself. `media` are the types that the answer may have.
+    `permission` is None where no key is needed. Only with `by_project` are keys taken that are limited to
+    projects: the handler then shows each caller its own. A handler gives a value of the type `answer`, or
+    the response itself. `media` are the types that the answer may have.
     """
 
     method: str
@@ -56,6 +61,7 @@ class Route(msgspec.Struct, Generic[B, Q], frozen=True, kw_only=True):
     answer: Any = None
     status: int = 200
     media: tuple[str, ...] = (JSON,)
+    by_project: bool = False
 
 
 def add_routes(app: web.Application, routes: Iterable[Route[Any, Any]]) -> None:
@@ -69,18 +75,26 @@ def add_routes(app: web.Application, routes: Iterable[Route[Any, Any]]) -> None:
 def _handler(route: Route[Any, Any]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handler(request: web.Request) -> web.StreamResponse:
         context = request.app[CONTEXT]
-        caller = Caller("anyone", frozenset())
         if route.permission is not None:
-            caller = authenticate(request.headers, context.admin_key)
+            caller = await authenticated(context, request)
             require(caller, route.permission)
+            if not route.by_project:
+                require_account(caller)
+            context = replace(context, caller=caller)
         query = _query(request.query, route.query)
         body = await _body(request, route.body)
-        answer = await route.handler(Call(context, caller, request, body, query))
+        answer = await route.handler(Call(context, request, body, query))
         if isinstance(answer, web.StreamResponse):
             return answer
         return json_response(answer, route.status)
 
     return handler
+
+
+async def authenticated(context: Context, request: web.Request) -> Caller:
+    """Who asks, by the key in the headers. Raises 401 without a right one, 429 for too many wrong ones."""
+    key, address = key_in(request.headers), request.remote or ""
+    return await context.keyring.caller(context.database, context.admin_key, key, address)
 
 
 def json_response(answer: object, status: int = 200) -> web.Response:

@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api.access import Caller
 from api.connections import named
 from api.paging import ById, Page, after_id, cut
 from api.problems import FieldError, ProblemError, invalid, not_found
@@ -13,7 +15,7 @@ from api.routing import Call, Route
 from api.shapes import Id, Nothing, Text
 from api.wanted import stream_names
 from scheduler.dispatch import ClosedError, Request, open_sync
-from store import claims, syncs
+from store import audit, claims, connections, syncs
 from store.connections import Connection, locked
 from store.database import clock
 from store.health import Problem
@@ -94,6 +96,7 @@ async def start(call: Call[NewSync, Nothing]) -> SyncAnswer:
         request = _request(context.remotes.adapters, found, call.body)
         try:
             opened = await open_sync(connection, found.id, request, await clock(connection))
+            await audit.write(connection, call.caller.actor, "sync", "connection", found.id, name=found.name)
         except ClosedError as e:
             raise ProblemError(409, str(e)) from None
     if opened.ring is not None:
@@ -105,12 +108,11 @@ async def cancel(call: Call[Nothing, Nothing]) -> SyncAnswer:
     """Cancel a sync; what it committed stays. 409 if it has ended."""
     context, sync_id = call.context, call.id("sync")
     async with context.database.write() as connection:
-        found = await syncs.get(connection, sync_id)
-        if found is None:
-            raise not_found("sync", sync_id)
+        found = await _found(connection, sync_id, call.caller)
         await locked(connection, found.connection_id)
         if not await syncs.cancel(connection, found, await clock(connection)):
             raise ProblemError(409, f"Sync {sync_id} has ended already.")
+        await audit.write(connection, call.caller.actor, "cancel", "sync", sync_id)
         after = await syncs.get(connection, sync_id)
         ring = await claims.next_in_lane(connection, found.connection_id, found.lane)
     if ring is not None:
@@ -120,12 +122,8 @@ async def cancel(call: Call[Nothing, Nothing]) -> SyncAnswer:
 
 
 async def get(call: Call[Nothing, Nothing]) -> SyncAnswer:
-    sync_id = call.id("sync")
     async with call.context.database.read() as connection:
-        found = await syncs.get(connection, sync_id)
-    if found is None:
-        raise not_found("sync", sync_id)
-    return answer(found)
+        return answer(await _found(connection, call.id("sync"), call.caller))
 
 
 async def listed(call: Call[Nothing, AllSyncsQuery]) -> Syncs:
@@ -143,11 +141,22 @@ async def _listed(call: Call[Any, Any], connection_id: int | None) -> Syncs:
     asked = {name: getattr(query, name) for name in ("state", "lane", "trigger", "scope")}
     asked["connection_id"] = connection_id
     filters = [table.c[name] == value for name, value in asked.items() if value is not None]
+    filters += call.caller.limits_connection(table.c.connection_id)
     async with call.context.database.read() as connection:
         before = after_id(call.request, query)
         found = await syncs.listed(connection, before, query.limit + 1, *filters)
     page = cut(call.request, found, query.limit, lambda one: ById(one.id))
     return Syncs([answer(one) for one in page.items], page.next)
+
+
+async def _found(connection: AsyncConnection, sync_id: int, caller: Caller) -> Sync:
+    found = await syncs.get(connection, sync_id)
+    if found is not None and caller.projects is not None:
+        of = await connections.get(connection, found.connection_id, deleted=True)
+        found = found if of is not None and caller.sees(of.project_id) else None
+    if found is None:
+        raise not_found("sync", sync_id)
+    return found
 
 
 def _request(adapters: Adapters, connection: Connection, body: NewSync) -> Request:
@@ -196,6 +205,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         path="/v1/connections/{id}/sync",
         summary="Sync a connection",
         permission="write",
+        by_project=True,
         handler=start,
         body=NewSync,
         query=Nothing,
@@ -207,6 +217,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         path="/v1/connections/{id}/syncs",
         summary="List the syncs of a connection",
         permission="read",
+        by_project=True,
         handler=of_connection,
         body=Nothing,
         query=SyncQuery,
@@ -217,6 +228,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         path="/v1/syncs",
         summary="List syncs",
         permission="read",
+        by_project=True,
         handler=listed,
         body=Nothing,
         query=AllSyncsQuery,
@@ -227,6 +239,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         path="/v1/syncs/{id}",
         summary="Get a sync",
         permission="read",
+        by_project=True,
         handler=get,
         body=Nothing,
         query=Nothing,
@@ -237,6 +250,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         path="/v1/syncs/{id}/cancel",
         summary="Cancel a sync",
         permission="write",
+        by_project=True,
         handler=cancel,
         body=Nothing,
         query=Nothing,

@@ -5,14 +5,17 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 import msgspec
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.base import Adapter, BadTarget, Target
+from api.access import Caller
 from api.problems import FieldError, invalid
 from config.frequency import Frequency, FrequencyError, census_period, parse_frequency
 from config.logs import SECRET_KEY
 from store import credentials, projects
 from store.connections import Connection
+from store.schema import connections
 from worker.remote import Adapters
 
 
@@ -59,21 +62,17 @@ _NOT_YET = {
 }
 
 
-async def check(connection: AsyncConnection, adapters: Adapters, wanted: Wanted) -> Checked:
-    """What the wanted connection comes to. Raises 422 with all that is wrong with it."""
+async def check(connection: AsyncConnection, adapters: Adapters, wanted: Wanted, caller: Caller) -> Checked:
+    """What the wanted connection comes to. Raises 422 with all that is wrong with it, for this caller."""
     wrong: list[FieldError] = []
     adapter = adapters.get(wanted.system)
     target = _target(adapter, wanted, wrong)
     frequency = _frequency(wanted, wrong)
     streams = _streams(adapter, wanted, wrong)
     wrong += [FieldError(f"params.{name}", _NOT_YET[name]) for name in _NOT_YET if wanted.params.get(name)]
-    try:
-        census_period(wanted.params)
-    except FrequencyError as e:
-        wrong.append(FieldError("params.census_every", e.message))
-    await _credential(connection, adapter, wanted, wrong)
-    if wanted.project_id is not None and await projects.get(connection, wanted.project_id) is None:
-        wrong.append(FieldError("project_id", f"There is no project {wanted.project_id}."))
+    wrong += _census(wanted)
+    await _credential(connection, adapter, wanted, wrong, caller)
+    await _project(connection, wanted, wrong, caller)
     if wrong or frequency is None:
         raise invalid(*wrong)
     return Checked(target, frequency, streams)
@@ -106,6 +105,14 @@ def _secrets_in(wanted: Wanted) -> list[FieldError]:
     return found
 
 
+def _census(wanted: Wanted) -> list[FieldError]:
+    try:
+        census_period(wanted.params)
+    except FrequencyError as e:
+        return [FieldError("params.census_every", e.message)]
+    return []
+
+
 def _frequency(wanted: Wanted, wrong: list[FieldError]) -> Frequency | None:
     try:
         return parse_frequency(wanted.frequency, wanted.timezone)
@@ -132,12 +139,28 @@ def stream_names(adapter: type[Adapter]) -> list[str]:
     return [stream.name for feed in adapter.feeds for stream in feed.streams]
 
 
+async def _project(
+    connection: AsyncConnection, wanted: Wanted, wrong: list[FieldError], caller: Caller
+) -> None:
+    if caller.projects is not None and not caller.sees(wanted.project_id):
+        allowed = ", ".join(map(str, sorted(caller.projects)))
+        wrong.append(FieldError("project_id", f"This API key is limited to these projects: {allowed}."))
+    elif wanted.project_id is not None and await projects.get(connection, wanted.project_id) is None:
+        wrong.append(FieldError("project_id", f"There is no project {wanted.project_id}."))
+
+
 async def _credential(
-    connection: AsyncConnection, adapter: type[Adapter] | None, wanted: Wanted, wrong: list[FieldError]
+    connection: AsyncConnection,
+    adapter: type[Adapter] | None,
+    wanted: Wanted,
+    wrong: list[FieldError],
+    caller: Caller,
 ) -> None:
     if wanted.credential_id is None:
         return
     found = await credentials.get(connection, wanted.credential_id)
+    if found is not None and not await _may_use(connection, found.id, caller):
+        found = None
     if found is None:
         wrong.append(FieldError("credential_id", f"There is no credential {wanted.credential_id}."))
         return
@@ -150,3 +173,12 @@ async def _credential(
             adapter.auth(found.kind, found.username, str)
     except BadTarget as e:
         wrong.append(FieldError("credential_id", e.message))
+
+
+async def _may_use(connection: AsyncConnection, credential_id: int, caller: Caller) -> bool:
+    """Credentials belong to the account: a key limited to projects may use those that these use already."""
+    if caller.projects is None:
+        return True
+    c = connections.c
+    mine = (c.credential_id == credential_id, c.deleted_at.is_(None), *caller.limits(c.project_id))
+    return (await connection.execute(select(c.id).where(*mine).limit(1))).first() is not None

@@ -74,7 +74,7 @@ async def open_product(database: Database) -> AsyncIterator[Product]:
     vault = Vault([Secret("a key for benchmarks only")])
     async with open_session(AddressGuard(["127.0.0.1/32"])) as session:
         budget = LocalBudget(lambda: datetime.now(UTC))
-        remotes = Remotes({"jira": Jira}, session, budget, vault)
+        remotes = Remotes({"jira": Jira}, session, budget, vault, database)
         deps = Deps(database, tables, remotes, "bench", lambda: False, Random(1))
         yield Product(database, deps, vault)
     await asyncio.sleep(0)

@@ -12,6 +12,9 @@ from sqlalchemy.sql import ColumnElement
 
 from store.schema import connections, credentials
 
+#: In the options of `oauth2`: which of its two secrets are stored, for they are sealed as one.
+HOLDS = "holds"
+
 
 class Credential(msgspec.Struct, frozen=True):
     """A credential without its secret."""
@@ -22,6 +25,7 @@ class Credential(msgspec.Struct, frozen=True):
     kind: str
     username: str | None
     has_secret: bool
+    has_refresh_token: bool
     options: dict[str, Any]
     created_at: datetime
     updated_at: datetime
@@ -34,7 +38,13 @@ def place(credential_id: int) -> str:
 
 def from_row(row: RowMapping) -> Credential:
     values = {name: row[name] for name in Credential.__struct_fields__ if name in row}
-    return Credential(**values, has_secret=row["secret"] is not None)
+    holds = row["options"].get(HOLDS, ()) if row["kind"] == "oauth2" else ("secret",)
+    stored = row["secret"] is not None
+    return Credential(
+        **values,
+        has_secret=stored and "secret" in holds,
+        has_refresh_token=stored and "refresh_token" in holds,
+    )
 
 
 async def add(connection: AsyncConnection, values: Mapping[str, object], now: datetime) -> int:

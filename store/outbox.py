@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import bindparam, exists, func, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql import ColumnElement
 
 from store.database import now
 from store.schema import connections, duties, outbox
@@ -118,10 +119,16 @@ async def oldest_unsent(connection: AsyncConnection) -> datetime | None:
 
 
 async def after(
-    connection: AsyncConnection, position: int, limit: int = 500, connection_id: int | None = None
+    connection: AsyncConnection,
+    position: int,
+    limit: int = 500,
+    connection_id: int | None = None,
+    filters: Sequence[ColumnElement[bool]] = (),
 ) -> list[Event]:
     """Events with a higher position, in order."""
-    query = select(outbox).where(outbox.c.position > position).order_by(outbox.c.position).limit(limit)
+    query = (
+        select(outbox).where(outbox.c.position > position, *filters).order_by(outbox.c.position).limit(limit)
+    )
     if connection_id is not None:
         query = query.where(outbox.c.connection_id == connection_id)
     return [_event(row._mapping) for row in await connection.execute(query)]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
 
@@ -24,6 +24,12 @@ async def add(connection: AsyncConnection, key: str, name: str, now: datetime) -
         insert(projects).values(key=key, name=name, created_at=now, updated_at=now).returning(projects.c.id)
     )
     return int((await connection.execute(made)).scalar_one())
+
+
+async def rename(connection: AsyncConnection, project_id: int, name: str, now: datetime) -> None:
+    await connection.execute(
+        update(projects).where(projects.c.id == project_id).values(name=name, updated_at=now)
+    )
 
 
 async def get(connection: AsyncConnection, project_id: int) -> Project | None:

@@ -152,8 +152,9 @@ async def open_house(
     tables = StreamTables(adapters.values())
     await migrate(database, tables)
     vault = Vault([Secret("a key that only tests use")])
-    async with open_session(AddressGuard(LOOPBACK)) as session:
-        remotes = Remotes(adapters, session, LocalBudget(utc_now), vault)
+    guard = AddressGuard(LOOPBACK)
+    async with open_session(guard) as session:
+        remotes = Remotes(adapters, session, LocalBudget(utc_now), vault, database, guard=guard)
         deps = Deps(
             database=database,
             tables=tables,

@@ -21,6 +21,7 @@ COMMANDS = {
     "worker": _Listed("running", "Run one worker alone."),
     "migrate": _Listed("running", "Bring the database to the shape of this version."),
     "health": _Listed("health", "Say whether everything runs, for people and for health checks."),
+    "apply": _Listed("apply", "Make what a file declares so: shows the plan first."),
     "connections": _Listed("connections", "List, show, add and change what is kept in step."),
     "credentials": _Listed("credentials", "List, add and remove how to authenticate."),
     "sync": _Listed("sync", "Sync now: a connection, or any URL into a file."),

@@ -139,7 +139,7 @@ async def open_remotes(ground: Ground, budget: Budget) -> AsyncIterator[Remotes]
     guard = AddressGuard(settings.allow_networks)
     ca_file = str(settings.ca_file) if settings.ca_file else None
     async with open_session(guard, ca_file, proxied=proxy is not None) as session:
-        yield Remotes(ground.adapters, session, budget, ground.vault, proxy, guard)
+        yield Remotes(ground.adapters, session, budget, ground.vault, ground.database, proxy, guard)
 
 
 def owner_name() -> str:

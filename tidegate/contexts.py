@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Mapping, Sequence
 
+from api.access import COMMAND_LINE
 from api.context import Bell, Context
 from config.secret import Secret
 from store.syncs import Ring
@@ -34,4 +35,5 @@ def offline(ground: Ground, remotes: Remotes, bell: Bell | None = None) -> Conte
         bell=bell or Silent(),
         admin_key=Secret(secrets.token_urlsafe(32)),
         ready=_nobody,
+        caller=COMMAND_LINE,
     )

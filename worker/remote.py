@@ -2,17 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from random import Random
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.auth import Anonymous, Auth
 from adapters.base import Adapter, AuthFailed, BadTarget
 from adapters.guard import AddressGuard
-from adapters.http import Budget, Http, Meter, Session
+from adapters.http import Budget, Http, Limits, Meter, Session, origin_of
+from adapters.oauth2 import LIMITS, Door, OAuth2
 from config.vault import Vault, VaultError
 from store import credentials
 from store.connections import Connection
 from store.credentials import Credential
+from store.database import Database
+from worker.tokens import StoredTokens
 
 Adapters = Mapping[str, type[Adapter]]
 
@@ -26,16 +31,21 @@ class Remotes:
         session: Session,
         budget: Budget,
         vault: Vault,
+        database: Database,
         proxy: str | None = None,
         guard: AddressGuard | None = None,
     ) -> None:
-        """With a `proxy` only that is dialled, and `guard` judges what it is asked for."""
+        """With a `proxy` only that is dialled, and `guard` judges what it is asked for.
+
+        `database` is where renewed tokens are kept.
+        """
         self.adapters = adapters
+        self.guard = guard or AddressGuard()
         self._session = session
         self._budget = budget
         self._vault = vault
+        self._database = database
         self._proxy = proxy
-        self._guard = guard
 
     async def open(
         self,
@@ -49,19 +59,9 @@ class Remotes:
         if connection.url is None:
             raise BadTarget("url", "This connection has no URL yet.")
         target = kind.parse(connection.url, connection.params)
-        auth = await self._auth(database, kind, connection.credential_id)
-        http = Http(
-            self._session,
-            target.base,
-            auth,
-            self._budget,
-            kind.limits,
-            clock,
-            meter,
-            proxy=self._proxy,
-            guard=self._guard,
-        )
-        return kind(target, http)
+        way = _Way(self._session, self._budget, clock, meter, self._proxy, self.guard)
+        auth = await self._auth(database, kind, connection.credential_id, way)
+        return kind(target, way.to(target.base, auth, kind.limits))
 
     def adapter_of(self, system: str) -> type[Adapter]:
         """The adapter of a system. Raises `BadTarget` naming the systems there are."""
@@ -72,10 +72,17 @@ class Remotes:
             )
         return kind
 
-    async def _auth(self, database: AsyncConnection, kind: type[Adapter], credential_id: int | None) -> Auth:
+    async def _auth(
+        self, database: AsyncConnection, kind: type[Adapter], credential_id: int | None, way: "_Way"
+    ) -> Auth:
         credential = await credentials.get(database, credential_id) if credential_id is not None else None
         if credential is None or credential.kind == "anonymous":
             return Anonymous()
+        if credential.kind == "oauth2":
+            kind.auth(credential.kind, credential.username, str)
+            # Spreads renewals; no secret depends on it.
+            tokens = StoredTokens(self._database, self._vault, credential.id, way.to_tokens, Random())  # noqa: S311
+            return OAuth2(tokens, way.clock)
         sealed = await credentials.sealed(database, credential.id)
         return kind.auth(credential.kind, credential.username, self._revealer(credential, sealed))
 
@@ -89,3 +96,30 @@ class Remotes:
                 raise AuthFailed(f"The secret of credential {credential.name} cannot be opened: {e}") from e
 
         return reveal
+
+
+class _Way(msgspec.Struct, frozen=True):
+    """What all clients of one sync share, the one for tokens among them."""
+
+    session: Session
+    budget: Budget
+    clock: Callable[[], datetime]
+    meter: Meter
+    proxy: str | None
+    guard: AddressGuard
+
+    def to(self, base: str, auth: Auth, limits: Limits) -> Http:
+        return Http(
+            self.session,
+            base,
+            auth,
+            self.budget,
+            limits,
+            self.clock,
+            self.meter,
+            proxy=self.proxy,
+            guard=self.guard,
+        )
+
+    def to_tokens(self, token_url: str) -> Door:
+        return lambda auth: self.to(str(origin_of(token_url)), auth, LIMITS)

@@ -1,5 +1,5 @@
-"""Jira: reads the issues of a filter or of any JQL."""
+"""Jira on Cloud, Data Center and Server: reads the issues of a filter or of any JQL."""
 
-from adapters.jira.cloud import Jira
+from adapters.jira.adapter import Jira
 
 __all__ = ["Jira"]

@@ -68,11 +68,16 @@ class _Keyed(Struct, gc=False):
 
 
 class _User(Struct, gc=False, rename="camel"):
-    """`key` stands where there is no accountId: on Jira Server and Data Center."""
+    """`key` stands where there is no accountId: on Jira Server and Data Center; old ones know but `name`."""
 
     display_name: str | None = None
     account_id: str | None = None
     key: str | None = None
+    name: str | None = None
+
+    @property
+    def identity(self) -> str | None:
+        return self.account_id or self.key or self.name
 
 
 class _Fields(Struct, gc=False):
@@ -136,12 +141,19 @@ def decode_issues(raws: Sequence[Raw]) -> tuple[list[Record], list[Rejected]]:
     """The issues of one page, each as sent. What has no legible id or no fields is rejected, alone."""
     records: list[Record] = []
     rejected: list[Rejected] = []
-    for raw in raws:
-        try:
-            records.append(_record(raw))
-        except _ILLEGIBLE as e:
-            rejected.append(_rejection(raw, str(e)))
+    for one in map(decode_issue, raws):
+        if isinstance(one, Record):
+            records.append(one)
+        else:
+            rejected.append(one)
     return records, rejected
+
+
+def decode_issue(raw: Raw) -> Record | Rejected:
+    try:
+        return _record(raw)
+    except _ILLEGIBLE as e:
+        return _rejection(raw, str(e))
 
 
 def _record(raw: Raw) -> Record:
@@ -226,9 +238,9 @@ def _columns(issue: _Issue) -> tuple[Value, ...]:
         f.priority.name if f.priority else None,
         f.resolution.name if f.resolution else None,
         assignee.display_name,
-        assignee.account_id or assignee.key,
+        assignee.identity,
         reporter.display_name,
-        reporter.account_id or reporter.key,
+        reporter.identity,
         _utc(f.created),
         _utc(f.resolutiondate),
         f.duedate,

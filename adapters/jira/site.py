@@ -1,91 +1,117 @@
-"""The endpoints of a Jira Cloud site that are used here, each answer checked for what it must hold."""
+"""A Jira site of either product: what the adapter needs of it, and the endpoints that both have."""
 
-from collections.abc import Collection, Sequence
-from functools import partial
+import re
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Collection, Sequence
+from typing import ClassVar
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
-from adapters.base import AdapterError, NotFound, QueryRejected, TooLarge, Unavailable, Unreadable
-from adapters.http import Http, Reply, decode
-from adapters.jira.answers import judge
+from adapters.base import AdapterError, NotFound, Page, QueryRejected, Record, Rejected, Unreadable
+from adapters.http import Http, Judge, Reply, decode
+from adapters.jira.answers import Product, judging
 from adapters.jira.jql import Malformed, without_order
-
-API = "/rest/api/3"
+from adapters.jira.question import Question
+from adapters.jira.walk import Cursor
 
 #: Everything an issue has. No `expand`: rendered HTML, histories and possible transitions are not part of
 #: the record, cost much, and are cut short in searches anyway.
-_FIELDS = ("*all",)
-_PAGE = 100
-_BULK = 100
+FIELDS = ("*all",)
+PAGE = 100
+
+_LEADING = re.compile(r"\d+")
+# Versions of Jira Cloud have counted from 1000 on ever since they were told apart from the server's.
+_FIRST_CLOUD_VERSION = 1000
 
 
 class Myself(Struct, rename="camel"):
-    """Who the credential belongs to. `time_zone` is the one in which Jira reads dates in its queries."""
+    """Who the credential belongs to. `time_zone` is the one in which Jira reads dates in its queries.
+
+    Cloud has an `account_id`; Data Center has `key` and `name` instead (recorded answers of both).
+    """
 
     account_id: str | None = None
+    key: str | None = None
+    name: str | None = None
     display_name: str | None = None
     email_address: str | None = None
     time_zone: str | None = None
 
+    @property
+    def identity(self) -> str:
+        """What stays the same for the life of the account."""
+        return self.account_id or self.key or self.name or ""
+
+    @property
+    def shown(self) -> str | None:
+        return self.display_name or self.name or self.email_address or self.account_id
+
 
 class ServerInfo(Struct, rename="camel"):
-    """What runs there. Cloud always says `Cloud`; documented examples leave the type out."""
+    """What runs there. Old servers and documented examples leave the type out."""
 
     version: str
-    deployment_type: str = "Cloud"
+    deployment_type: str | None = None
 
+    @property
+    def is_cloud(self) -> bool:
+        if self.deployment_type:
+            return self.deployment_type.casefold() == "cloud"
+        leading = _LEADING.match(self.version)
+        return leading is not None and int(leading[0]) >= _FIRST_CLOUD_VERSION
 
-class Found(Struct, rename="camel"):
-    """A page of search results, the issues still as sent."""
-
-    issues: list[Raw]
-    is_last: bool | None = None
-    next_page_token: str | None = None
-
-    def following(self) -> str | None:
-        """The token of the next page; None if this is the last one. Raises `Unreadable`."""
-        if self.is_last:
-            return None
-        if self.is_last is False and not self.next_page_token:
-            raise Unreadable("Jira says that more pages follow, but gives no token for the next.")
-        return self.next_page_token or None
+    @property
+    def shown(self) -> str:
+        """`Jira Cloud 1001.0.0`, `Jira Data Center 9.12.2`, `Jira Server 8.20.1`."""
+        if self.is_cloud:
+            return f"Jira Cloud {self.version}"
+        clustered = (self.deployment_type or "").replace(" ", "").casefold() == "datacenter"
+        return f"Jira {'Data Center' if clustered else 'Server'} {self.version}"
 
 
 class _Filter(Struct):
     jql: str
 
 
-class _Count(Struct):
-    count: int
-
-
 class _Identified(Struct):
     id: str | int
 
 
-class _Bulk(Struct, rename="camel"):
-    issues: list[_Identified]
-    issue_errors: list[Raw] = []
+class Site(ABC):
+    """One site with one credential. All methods raise `AdapterError` only."""
 
-
-class Site:
-    """One Jira Cloud site, asked with one credential. All methods raise `AdapterError` only."""
+    product: ClassVar[Product]
+    api: ClassVar[str]
 
     def __init__(self, http: Http) -> None:
         self._http = http
-        self._judge = partial(judge, anonymous=http.anonymous)
-        self._size = _PAGE
+        self._judge: Judge = judging(http, self.product)
+
+    @abstractmethod
+    def walk(self, question: Question, cursor: Cursor) -> AsyncGenerator[Page, None]:
+        """Pages from where the cursor stands to the end that Jira tells."""
+
+    @abstractmethod
+    async def named(self, restriction: str, ids: Sequence[str]) -> tuple[list[Record], list[Rejected]]:
+        """The present issues of a query among at most 50 ids.
+
+        Raises `QueryRejected` where Jira refuses a query that names an issue which is not there.
+        """
+
+    @abstractmethod
+    async def visible(self, ids: Collection[str]) -> set[str]:
+        """Which of at most 50 ids this account may see, whatever query they are in."""
+
+    @abstractmethod
+    async def count(self, jql: str) -> int:
+        """How many issues match: exactly on Data Center, about on Cloud."""
 
     async def myself(self) -> Myself:
         """Whose credential this is. Unlike searching, this fails for a refused credential."""
-        me = decode(await self._http.get(f"{API}/myself", judge=self._judge), Myself)
-        if not (me.account_id or me.display_name or me.email_address):
+        me = decode(await self._http.get(f"{self.api}/myself", judge=self._judge), Myself)
+        if not me.shown:
             raise Unreadable("Jira does not say who we are.")
         return me
-
-    async def server_info(self) -> ServerInfo:
-        """What runs there; this path is the same on Jira Cloud and Data Center."""
-        return decode(await self._http.get("/rest/api/2/serverInfo", judge=self._judge), ServerInfo)
 
     async def filter_jql(self, number: str) -> str:
         """The restriction of a saved filter, without its ORDER BY.
@@ -102,7 +128,7 @@ class Site:
                 )
             return error
 
-        reply = await self._http.get(f"{API}/filter/{number}", judge=missing)
+        reply = await self._http.get(f"{self.api}/filter/{number}", judge=missing)
         try:
             jql = without_order(decode(reply, _Filter).jql)
         except Malformed as e:
@@ -114,48 +140,15 @@ class Site:
             )
         return jql
 
-    async def search(
-        self, jql: str, token: str | None = None, reconcile: Sequence[str] = ()
-    ) -> tuple[Reply, Found]:
-        """One page of issues with all fields: 100, or fewer where so many were too large for one answer.
-
-        Jira searches an index that lags; `reconcile` are ids whose present state it is to use instead.
-        """
-        while True:
-            body: dict[str, object] = {"jql": jql, "maxResults": self._size, "fields": _FIELDS}
-            if token:
-                body["nextPageToken"] = token
-            if reconcile:
-                body["reconcileIssues"] = [int(key) for key in reconcile]
-            try:
-                reply = await self._http.post(f"{API}/search/jql", body, judge=self._judge)
-                return reply, decode(reply, Found)
-            except TooLarge:
-                if self._size == 1:
-                    raise
-                self._size //= 2
-
-    async def count(self, jql: str) -> int:
-        """About how many issues match."""
-        reply = await self._http.post(f"{API}/search/approximate-count", {"jql": jql}, judge=self._judge)
-        return decode(reply, _Count).count
-
-    async def visible(self, keys: Collection[str]) -> set[str]:
-        """Which of these ids this account may see, whatever filter they are in; at most 100."""
-        body = {"issueIdsOrKeys": sorted(keys)[:_BULK], "fields": ["id"]}
-        found = decode(await self._http.post(f"{API}/issue/bulkfetch", body, judge=self._judge), _Bulk)
-        if found.issue_errors:
-            raise Unavailable("Jira could not look up some issues at the moment.")
-        return {str(issue.id) for issue in found.issues}
-
     async def id_of(self, key: str) -> str | None:
-        """The id of an issue named by its present or an earlier key, None if there is none for us."""
+        """The id of an issue by id or by its present or an earlier key; None if there is none for us."""
         try:
-            reply = await self._http.get(f"{API}/issue/{key}", {"fields": "id"}, judge=self._judge)
+            reply = await self._http.get(f"{self.api}/issue/{key}", {"fields": "id"}, judge=self._judge)
         except NotFound:
             return None
         return str(decode(reply, _Identified).id)
 
 
-def is_cloud(info: ServerInfo) -> bool:
-    return info.deployment_type.casefold() == "cloud"
+async def server_info(http: Http) -> ServerInfo:
+    """What runs there: this path is the same on both products, and open to strangers."""
+    return decode(await http.get("/rest/api/2/serverInfo", judge=judging(http, None)), ServerInfo)

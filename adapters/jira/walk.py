@@ -1,11 +1,13 @@
-"""How far the issues have been read: the cursor, and the walk that it can be in the middle of."""
+"""How far the issues have been read: the cursor, and what every walk over them needs."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
 import msgspec
 
-from adapters.base import Unreadable
+from adapters.base import Record
+from adapters.jira.issue import ISSUES
 from adapters.times import to_millis
 
 #: How late Jira's index may show a change: minutes by its documentation, and no cursor goes nearer to now.
@@ -13,10 +15,11 @@ OVERLAP = timedelta(minutes=10)
 
 _MINUTE = 60_000
 _OVERLAP_MS = int(OVERLAP.total_seconds() * 1000)
+_CREATED = [column.name for column in ISSUES.columns].index("created_at")
 
 
-class Walk(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One pass over the issues, which may go through many calls of `read`. Times are epoch ms.
+class Tokens(msgspec.Struct, frozen=True, omit_defaults=True, tag="tokens"):
+    """One pass over a chain of page tokens, which may go through many calls of `read`. Times are epoch ms.
 
     `asked_at` is when its first request was made, by the remote's clock. `start` bounds the query that
     `token` goes on with. Everything before `after` has been read. `stuck` says that a token was refused
@@ -29,65 +32,77 @@ class Walk(msgspec.Struct, frozen=True, omit_defaults=True):
     after: int | None = None
     stuck: bool = False
 
-    def stepped(self, token: str, after: int | None, asked_at: datetime) -> "Walk":
-        """One page further."""
-        began = self.asked_at if self.asked_at is not None else to_millis(asked_at)
-        return Walk(began, self.start, token, after, self.stuck)
 
-    def restarted(self) -> "Walk":
-        """Without the token, which Jira no longer takes: from what has been read on.
+class Offsets(msgspec.Struct, frozen=True, omit_defaults=True, tag="offsets"):
+    """One pass over pages by offset, which may go through many calls of `read`. Times are epoch ms.
 
-        Raises `Unreadable` if that happened before without getting a minute further in between.
-        """
-        start = _minute(self.after if self.after is not None else self.start)
-        progress = start is not None and (self.start is None or start > self.start)
-        if self.stuck and not progress:
-            raise Unreadable(
-                "Jira keeps refusing the page token that it gave itself.",
-                "Tidegate tries again with the next sync; if it stays so, narrow this connection's query.",
-            )
-        return Walk(self.asked_at, start, None, self.after, not progress)
+    `asked_at`, `start` and `after` are as in `Tokens`. The next page begins at `at`, with the rows of
+    `tail` (id, and the time that it is sorted by) once more: they prove that nothing slipped between.
+    `rows` counts what was read since `start`.
+    """
+
+    asked_at: int | None = None
+    start: int | None = None
+    at: int = 0
+    tail: tuple[tuple[str, int | None], ...] = ()
+    after: int | None = None
+    rows: int = 0
 
 
 class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is remembered between calls. `query` is the fingerprint of what was asked.
 
-    `since` (epoch ms) is where the next incremental walk starts; None means that no walk has ended yet,
-    so that the issues are read in the order of their creation.
+    `site` is the product that was found there, so that it is not asked again each time. `since` (epoch
+    ms) is where the next incremental walk starts; None means that no walk has ended yet, so that the
+    issues are read in the order of their creation.
     """
 
     query: str
+    site: str = ""
     since: int | None = None
-    walk: Walk | None = None
+    walk: Tokens | Offsets | None = None
 
     def text(self) -> str:
         return _ENCODER.encode(self).decode()
 
-    def done(self, asked_at: datetime) -> "Cursor":
-        """After the last page: the next walk starts an overlap before this one was begun."""
-        begun = self.walk.asked_at if self.walk and self.walk.asked_at is not None else to_millis(asked_at)
-        return Cursor(self.query, begun - _OVERLAP_MS)
+    def at(self, walk: Tokens | Offsets) -> "Cursor":
+        """In the middle of a walk."""
+        return Cursor(self.query, self.site, self.since, walk)
+
+    def done(self, begun: int) -> "Cursor":
+        """After a walk that was begun then: the next one starts an overlap earlier."""
+        return Cursor(self.query, self.site, begun - _OVERLAP_MS)
 
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Cursor)
 
 
-def resumed(text: str | None, query: str) -> Cursor:
-    """Where to go on, always inside a walk. A cursor of another query, or garbage, reads from the start."""
-    cursor = Cursor(query)
+def known(text: str | None) -> Cursor | None:
+    """The cursor that a text holds; None for garbage."""
     try:
-        known = _DECODER.decode(text) if text else cursor
+        return _DECODER.decode(text) if text else None
     except msgspec.DecodeError:
-        known = cursor
-    if known.query == query:
-        cursor = known
-    return cursor if cursor.walk else Cursor(query, cursor.since, Walk(start=cursor.since))
+        return None
+
+
+def resumed(text: str | None, query: str, site: str) -> Cursor:
+    """Where to go on. A cursor of another query or site, or garbage, reads from the start."""
+    cursor = known(text)
+    return cursor if cursor and (cursor.query, cursor.site) == (query, site) else Cursor(query, site)
 
 
 def fingerprint(*parts: str) -> str:
     """Short and equal for equal parts."""
     return blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
+
+
+def order_of(since: int | None, records: Iterable[Record]) -> list[datetime | None]:
+    """The times by which a walk from `since` goes: of creation in a first one, then of the last change."""
+    issues = [record for record in records if record.stream == ISSUES.name]
+    if since is not None:
+        return [issue.updated_at for issue in issues]
+    return [created if isinstance(created := i.columns[_CREATED], datetime) else None for i in issues]
 
 
 def reached(after: int | None, seen: list[datetime | None], asked_at: datetime) -> int | None:
@@ -103,5 +118,6 @@ def reached(after: int | None, seen: list[datetime | None], asked_at: datetime) 
     return newest if after is None else max(after, newest)
 
 
-def _minute(millis: int | None) -> int | None:
+def minute(millis: int | None) -> int | None:
+    """The full minute before: Jira's queries know no seconds."""
     return None if millis is None else millis // _MINUTE * _MINUTE

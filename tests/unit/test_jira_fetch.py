@@ -159,7 +159,7 @@ async def test_check_names_a_filter_that_is_not_shared() -> None:
         async with connected(remote, f"filter={number}") as jira:
             check = await jira.check()
             with pytest.raises(NotFound, match="not shared"):
-                await jira.plan("issues")
+                await read_all(jira, "issues", ALL)
         assert not check.streams["issues"].readable
         assert "not shared" in (check.streams["issues"].problem or "")
 

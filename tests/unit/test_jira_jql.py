@@ -6,10 +6,13 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from adapters.base import Unreadable
 from adapters.jira.jql import WESTERNMOST, Malformed, filter_named, literal, without_order, zone_of
-from adapters.jira.walk import OVERLAP, Cursor, Walk, reached, resumed
+from adapters.jira.tokens import restarted
+from adapters.jira.walk import OVERLAP, Cursor, Offsets, Tokens, reached, resumed
+from adapters.times import to_millis
 
 ZONES = [
     "America/Los_Angeles",
@@ -83,28 +86,31 @@ def test_times_within_the_overlap_prove_no_progress() -> None:
 
 
 def test_a_walk_without_its_token_starts_where_it_had_come_to() -> None:
-    walk = Walk(asked_at=1, start=0, token="t", after=125_000).restarted()
+    walk = restarted(Tokens(asked_at=1, start=0, token="t", after=125_000))
     assert (walk.asked_at, walk.start, walk.token) == (1, 120_000, None)
 
 
 def test_a_walk_may_restart_once_without_progress() -> None:
-    once = Walk(asked_at=1, token="t").restarted()
+    once = restarted(Tokens(asked_at=1, token="t"))
     with pytest.raises(Unreadable):
-        once.stepped("u", None, datetime(2026, 1, 1, tzinfo=UTC)).restarted()
-    further = once.stepped("u", 125_000, datetime(2026, 1, 1, tzinfo=UTC)).restarted()
+        restarted(replace(once, token="u"))
+    further = restarted(replace(once, token="u", after=125_000))
     assert further.start == 120_000
     assert not further.stuck
 
 
-def test_a_cursor_is_small_text_that_comes_back_as_it_was() -> None:
-    cursor = Cursor("q", 5, Walk(1, 2, "token", 3, stuck=True))
-    assert resumed(cursor.text(), "q") == cursor
-    assert resumed(cursor.text(), "other") == Cursor("other", None, Walk())
-    assert resumed("{}", "q") == Cursor("q", None, Walk())
+@pytest.mark.parametrize(
+    "walk", [Tokens(1, 2, "token", 3, stuck=True), Offsets(1, 2, 95, (("10001", 5), ("?", None)), 3, 99)]
+)
+def test_a_cursor_is_small_text_that_comes_back_as_it_was(walk: Tokens | Offsets) -> None:
+    cursor = Cursor("q", "cloud", 5, walk)
+    assert resumed(cursor.text(), "q", "cloud") == cursor
+    assert resumed(cursor.text(), "other", "cloud") == Cursor("other", "cloud")
+    assert resumed(cursor.text(), "q", "datacenter") == Cursor("q", "datacenter")
+    assert resumed("{}", "q", "cloud") == resumed("garbage", "q", "cloud") == Cursor("q", "cloud")
 
 
 def test_a_finished_walk_leaves_an_overlap_before_its_first_request() -> None:
     began = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
-    walk = Walk().stepped("t", None, began)
-    cursor = Cursor("q", None, walk).done(began + timedelta(hours=5))
-    assert cursor == Cursor("q", round((began - OVERLAP).timestamp() * 1000))
+    done = Cursor("q", "cloud", None, Tokens()).done(to_millis(began))
+    assert done == Cursor("q", "cloud", to_millis(began - OVERLAP))

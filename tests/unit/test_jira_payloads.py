@@ -19,6 +19,7 @@ from tests.support import http_client, payloads, read_all, records_of
 pytestmark = pytest.mark.payloads
 
 SEARCH = "/rest/api/3/search/jql"
+INFO = b'{"version": "1001.0.0-SNAPSHOT", "deploymentType": "Cloud"}'
 MYSELF = b'{"accountId": "a", "displayName": "Ada", "timeZone": "Europe/Berlin"}'
 
 # Issues in any envelope, or none, with how many there are.
@@ -90,6 +91,7 @@ def answer(body: bytes, status: int = 200, **headers: str) -> web.Response:
 def standing(search: bytes, **more: web.Response) -> dict[str, web.Response]:
     """A site in order: who we are, a filter, and one page of a search."""
     return {
+        "/rest/api/2/serverInfo": answer(INFO),
         "/rest/api/3/myself": answer(MYSELF),
         "/rest/api/3/filter/1": answer(b'{"jql": "project = TG"}'),
         SEARCH: answer(search),

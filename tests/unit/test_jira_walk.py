@@ -58,7 +58,7 @@ async def test_closing_the_reading_waits_for_no_request_that_is_on_its_way() -> 
             await anext(reading)
             async with asyncio.timeout(10):
                 await reading.aclose()
-            assert not [task for task in asyncio.all_tasks() if "Site.search" in repr(task)]
+            assert not [task for task in asyncio.all_tasks() if "_search" in repr(task)]
 
 
 async def test_a_walk_that_was_interrupted_ends_with_the_time_of_its_first_request() -> None:

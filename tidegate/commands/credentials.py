@@ -44,7 +44,7 @@ def listed(json_: bool) -> None:
 @click.option(
     "--kind",
     type=click.Choice(["basic", "bearer", "pat", "anonymous", "oauth2"]),
-    help="By default basic with a user name, pat without.",
+    help="By default oauth2 with a token URL, basic with a user name, else pat.",
 )
 @click.option("--username", help="The user name, or the e-mail address of a Jira Cloud account.")
 @click.option("--secret-env", metavar="NAME", help="The environment variable that holds the secret.")
@@ -54,6 +54,16 @@ def listed(json_: bool) -> None:
     help="The file that holds the secret.",
 )
 @click.option("--token-url", help="oauth2: where tokens are fetched.")
+@click.option(
+    "--refresh-token-env",
+    metavar="NAME",
+    help="oauth2: the environment variable that holds the refresh token of a consent.",
+)
+@click.option(
+    "--refresh-token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="oauth2: the file that holds the refresh token.",
+)
 @click.option("--client-id", help="oauth2: the client's id.")
 @click.option("--scope", help="oauth2: the scope asked for.")
 @click.option("--json", "json_", is_flag=True, help="Print it as JSON.")
@@ -64,6 +74,8 @@ def add(
     username: str | None,
     secret_env: str | None,
     secret_file: Path | None,
+    refresh_token_env: str | None,
+    refresh_token_file: Path | None,
     token_url: str | None,
     client_id: str | None,
     scope: str | None,
@@ -72,15 +84,20 @@ def add(
     """Add a credential called NAME.
 
     Its secret comes from --secret-env or --secret-file, else it is asked for. It is never an argument,
-    for those can be seen by others on this machine.
+    for those can be seen by others on this machine. With --kind oauth2 the secret is the client's; a client
+    without one gives a refresh token alone.
     """
-    kind = kind or ("basic" if username else "pat")
+    kind = kind or ("oauth2" if token_url else "basic" if username else "pat")
+    refresh_token = secret_from(refresh_token_env, refresh_token_file, "--refresh-token")
+    secret = secret_from(secret_env, secret_file)
+    needed = secret is None and refresh_token is None and kind != "anonymous"
     values = {
         "name": name,
         "system": system,
         "kind": kind,
         "username": username,
-        "secret": None if kind == "anonymous" else _secret(secret_env, secret_file),
+        "secret": _asked() if needed else secret and secret.reveal(),
+        "refresh_token": refresh_token and refresh_token.reveal(),
         "token_url": token_url,
         "client_id": client_id,
         "scope": scope,
@@ -110,10 +127,7 @@ def remove(credential_id: int) -> None:
     on_ground(main)
 
 
-def _secret(env: str | None, file: Path | None) -> str:
-    given = secret_from(env, file)
-    if given is not None:
-        return given.reveal()
+def _asked() -> str:
     try:
         return str(click.prompt("Secret", hide_input=True, err=True))
     except click.Abort:

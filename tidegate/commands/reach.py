@@ -53,22 +53,22 @@ async def named(connection: AsyncConnection, name: str) -> Connection:
     return found
 
 
-def secret_from(env: str | None, file: Path | None) -> Secret | None:
+def secret_from(env: str | None, file: Path | None, option: str = "--secret") -> Secret | None:
     """The secret in a variable or a file: never an argument, for others can see those."""
     if env is not None and file is not None:
-        raise WrongUse("Give --secret-env or --secret-file, not both.")
+        raise WrongUse(f"Give {option}-env or {option}-file, not both.")
     if env is not None:
         if not os.environ.get(env):
-            raise WrongUse(f"--secret-env: the environment variable {env} is not set, or empty.")
+            raise WrongUse(f"{option}-env: the environment variable {env} is not set, or empty.")
         return Secret(os.environ[env])
     if file is None:
         return None
     try:
         text = file.read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as e:
-        raise WrongUse(f"--secret-file: {file} cannot be read: {e}") from None
+        raise WrongUse(f"{option}-file: {file} cannot be read: {e}") from None
     if not text:
-        raise WrongUse(f"--secret-file: {file} is empty.")
+        raise WrongUse(f"{option}-file: {file} is empty.")
     return Secret(text)
 
 

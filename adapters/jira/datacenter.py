@@ -1,0 +1,118 @@
+"""Jira Data Center and Server: REST v2, searched by pages of an offset with an exact total."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Collection, Sequence
+from typing import ClassVar
+
+from msgspec import Raw, Struct
+
+from adapters.base import Page, QueryRejected, Record, Rejected, TooLarge, Unreadable
+from adapters.http import Reply, decode
+from adapters.jira import offsets
+from adapters.jira.answers import Product
+from adapters.jira.issue import decode_issues
+from adapters.jira.question import Question
+from adapters.jira.site import FIELDS, PAGE, Site
+from adapters.jira.walk import Cursor
+
+# Below this, pages could not overlap any more.
+_SMALLEST = 2
+
+
+class Found(Struct, rename="camel"):
+    """A page of search results, the issues still as sent. `total` is exact."""
+
+    issues: list[Raw]
+    total: int
+    start_at: int | None = None
+
+
+class _Total(Struct):
+    total: int
+
+
+class _Identified(Struct):
+    id: str | int
+
+
+class _Ids(Struct):
+    issues: list[_Identified]
+    total: int
+
+
+class DataCenter(Site):
+    """A site of one's own, below any context path."""
+
+    product: ClassVar[Product] = "datacenter"
+    api: ClassVar[str] = "/rest/api/2"
+
+    _size = PAGE
+
+    def walk(self, question: Question, cursor: Cursor) -> AsyncGenerator[Page, None]:
+        return offsets.walk(self, question, cursor)
+
+    def smaller(self) -> bool:
+        """Ask for half as many issues at once from now on; False if that cannot be."""
+        if self._size <= _SMALLEST:
+            return False
+        self._size //= 2
+        return True
+
+    async def search(self, jql: str, at: int) -> tuple[Reply, Found]:
+        """Issues with all fields from an offset on: at most 100, and fewer where the site is set so."""
+        body = {"jql": jql, "startAt": at, "maxResults": self._size, "fields": FIELDS}
+        reply = await self._http.post(f"{self.api}/search", body, judge=self._judge)
+        found = decode(reply, Found)
+        if found.start_at not in {None, at}:
+            raise Unreadable(
+                f"Jira was asked for the issues from {at} on and gave those from {found.start_at}."
+            )
+        return reply, found
+
+    async def named(self, restriction: str, ids: Sequence[str]) -> tuple[list[Record], list[Rejected]]:
+        """As the index knows them, which on one's own server is a matter of seconds."""
+        records: list[Record] = []
+        rejected: list[Rejected] = []
+        jql = f"({restriction}) AND id in ({', '.join(ids)}) ORDER BY key ASC"
+        at = 0
+        while ids:
+            try:
+                _, found = await self.search(jql, at)
+            except TooLarge:
+                if not self.smaller():
+                    raise
+                continue
+            some, bad = decode_issues(found.issues)
+            records += some
+            rejected += bad
+            at += len(found.issues)
+            if at >= found.total or not found.issues:
+                break
+        return records, rejected
+
+    async def visible(self, ids: Collection[str]) -> set[str]:
+        """One request where Jira lets an unknown issue in a query pass, else one for each."""
+        wanted = sorted(ids)
+        try:
+            return await self._existing(wanted)
+        except QueryRejected:
+            found = await asyncio.gather(*map(self.id_of, wanted))
+        return {id_ for id_ in found if id_}
+
+    async def _existing(self, wanted: Sequence[str]) -> set[str]:
+        """Unchecked, a query may name what is not there (`validateQuery`, the vendor's reference)."""
+        asked = {"maxResults": len(wanted), "fields": ["id"], "validateQuery": False}
+        seen: set[str] = set()
+        at = 0
+        while wanted:
+            body = {**asked, "jql": f"id in ({', '.join(wanted)}) ORDER BY key ASC", "startAt": at}
+            found = decode(await self._http.post(f"{self.api}/search", body, judge=self._judge), _Ids)
+            seen |= {str(issue.id) for issue in found.issues}
+            at += len(found.issues)
+            if at >= found.total or not found.issues:
+                break
+        return seen
+
+    async def count(self, jql: str) -> int:
+        body = {"jql": jql, "startAt": 0, "maxResults": 0, "fields": ["id"]}
+        return decode(await self._http.post(f"{self.api}/search", body, judge=self._judge), _Total).total
