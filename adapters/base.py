@@ -253,7 +253,6 @@ class Adapter(Protocol):
         one page comes out of a remote that does not know us (`AuthFailed`).
         """
 
-
     @staticmethod
     def verify(hook: Hook, secret: str) -> bool:
         """Whether whoever sent this knows the connection's webhook secret. Compares in constant time."""

@@ -56,7 +56,9 @@ class ConnectionChange(Discreet, frozen=True, forbid_unknown_fields=True, kw_onl
 class ConnectionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A connection. `params` and `callback_token` are for keys with `write` only.
 
-    `message` and `hint` say more about the cause, where there is something to say.
+    `message` and `hint` say more about the cause, where there is something to say. `webhook_missed_at` is
+    since when polling finds changes that no webhook told of, though there have been webhooks; null while all
+    is well.
     """
 
     id: int
@@ -81,6 +83,8 @@ class ConnectionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     last_sync_at: str | None
     last_success_at: str | None
     last_error_at: str | None
+    last_webhook_at: str | None
+    webhook_missed_at: str | None
     created_at: str | None
     updated_at: str | None
 

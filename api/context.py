@@ -8,6 +8,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from api.access import NOBODY, Caller
+from api.inbox import Inbox
 from api.keyring import Keyring
 from config.secret import Secret
 from config.vault import Vault
@@ -37,6 +38,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     ready: Callable[[], Awaitable[Mapping[str, bool]]]
     #: Who asks. Each request, and each command, has the context with its own caller.
     caller: Caller = NOBODY
+    inbox: Inbox = msgspec.field(default_factory=Inbox)
     keyring: Keyring = msgspec.field(default_factory=Keyring)
     #: What this process counts for itself; what the database knows is asked when metrics are read.
     metrics: CollectorRegistry = msgspec.field(default_factory=CollectorRegistry)

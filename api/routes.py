@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api import audit, checks, connections, credentials, keys, live, projects, records, state, syncs
+from api import audit, checks, connections, credentials, hooks, keys, live, projects, records, state, syncs
 from api.routing import Route
 
 ROUTES: tuple[Route[Any, Any], ...] = (
@@ -15,6 +15,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
     *syncs.ROUTES,
     *records.ROUTES,
     *live.ROUTES,
+    *hooks.ROUTES,
     *keys.ROUTES,
     *audit.ROUTES,
 )

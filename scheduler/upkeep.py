@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from store import claims, connections, outbox, syncs
+from store import claims, connections, deliveries, outbox, syncs
 from store.database import Database, clock, now
 from store.schema import connections as table
 from store.schema import host_pauses, processes
@@ -15,6 +15,7 @@ from store.syncs import Ring
 RINGS = 500
 EVENTS_KEPT = timedelta(days=7)
 SYNCS_KEPT = timedelta(days=90)
+DELIVERIES_KEPT = timedelta(days=7)
 PROCESSES_KEPT = timedelta(hours=1)
 _BATCH = 200
 
@@ -60,6 +61,7 @@ async def forget(database: Database) -> None:
         at = await clock(connection)
         await outbox.forget(connection, at - EVENTS_KEPT)
         await syncs.forget(connection, at - SYNCS_KEPT)
+        await deliveries.forget(connection, at - DELIVERIES_KEPT)
         await _forget_processes(connection)
 
 

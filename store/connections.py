@@ -36,6 +36,8 @@ class Connection(msgspec.Struct, frozen=True):
     failure: Problem | None
     partial: Problem | None
     has_webhook_secret: bool
+    last_webhook_at: datetime | None
+    webhook_missed_at: datetime | None
     next_due_at: datetime | None
     census_at: datetime | None
     last_sync_at: datetime | None
@@ -95,6 +97,14 @@ async def by_name(connection: AsyncConnection, name: str) -> Connection | None:
     query = select(connections).where(c.name == name, c.deleted_at.is_(None)).order_by(c.id).limit(1)
     row = (await connection.execute(query)).mappings().first()
     return None if row is None else from_row(row)
+
+
+async def by_token(connection: AsyncConnection, token: str) -> tuple[Connection, str | None] | None:
+    """The connection whose webhooks come to this address, with its webhook secret as it is sealed."""
+    c = connections.c
+    query = select(connections).where(c.callback_token == token, c.deleted_at.is_(None))
+    row = (await connection.execute(query)).mappings().first()
+    return None if row is None else (from_row(row), row["webhook_secret"])
 
 
 async def listed(connection: AsyncConnection, after: int, limit: int, *filters: Any) -> Sequence[Connection]:

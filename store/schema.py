@@ -70,6 +70,7 @@ connections = Table(
     Column("callback_token", Text, nullable=False, unique=True),
     Column("webhook", Json),  # what was registered at the remote: its id there, until when it lives
     Column("last_webhook_at", UtcTime),
+    Column("webhook_missed_at", UtcTime),  # since when polling finds what no webhook told of
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     Column("deleted_at", UtcTime),

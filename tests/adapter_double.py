@@ -17,6 +17,8 @@ from adapters.base import (
     Family,
     Feed,
     Fetched,
+    Hint,
+    Hook,
     Keys,
     Missing,
     Page,
@@ -166,6 +168,14 @@ class Double:
                 step.families,
                 step.renewed,
             )
+
+    @staticmethod
+    def verify(hook: Hook, secret: str) -> bool:
+        return hook.headers.get("secret") == secret
+
+    @staticmethod
+    def hint(hook: Hook) -> Hint:
+        return Hint({"things": [hook.body.decode()]})
 
     async def census(
         self, stream: str, partition: Partition, cursor: str | None

@@ -5,19 +5,25 @@ its loans to itself.
 """
 
 import asyncio
+import hmac
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import ClassVar
 
+import msgspec
+
 from adapters.auth import Anonymous, Auth, Basic
 from adapters.base import (
     AuthFailed,
+    BadHook,
     BadTarget,
     Check,
     Column,
     Feed,
     Fetched,
+    Hint,
+    Hook,
     Keys,
     Missing,
     NotFound,
@@ -98,6 +104,20 @@ class Shelf:
         return Fetched(
             self._http.clock(), found, missing=[Missing(k, "deleted") for k in keys if k not in there]
         )
+
+    @staticmethod
+    def verify(hook: Hook, secret: str) -> bool:
+        return hmac.compare_digest(hook.headers.get("x-shelf-secret", "").encode(), secret.encode())
+
+    @staticmethod
+    def hint(hook: Hook) -> Hint:
+        """`{"books": ["b01"]}`; the delivery is a header."""
+        try:
+            keys = msgspec.json.decode(hook.body, type=dict[str, list[str]])
+        except msgspec.DecodeError as e:
+            raise BadHook(str(e)) from None
+        delivery = hook.headers.get("x-shelf-delivery")
+        return Hint(keys, delivery, None if keys else "Nobody borrowed anything.")
 
     async def census(
         self, stream: str, partition: Partition, cursor: str | None

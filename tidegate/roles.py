@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from events.relay import Relay
 from scheduler.scheduler import Scheduler
+from scheduler.triggers import Triggers
 from tidegate.compose import Parts
 from tidegate.presence import present
 from worker.worker import Worker
@@ -77,18 +78,21 @@ async def schedule_and_relay(parts: Parts, stop: asyncio.Event, last: asyncio.Ev
     """The ticks until `stop`, the relay until `last`, so that it tells of what ended in between."""
     scheduler = Scheduler(parts.database, parts.ground.tables, parts.queue)
     relay = asyncio.create_task(Relay(parts.database, parts.redis, parts.owner).run(last))
+    taking = Triggers(parts.database, parts.ground.tables, parts.redis, parts.queue, parts.owner)
+    triggers = asyncio.create_task(taking.run(stop))
     scheduler.start()
     log.info("scheduler.ready")
     try:
         stopped = asyncio.create_task(stop.wait())
-        # The relay ends before its time only by a defect, which must not go unnoticed.
-        await asyncio.wait([stopped, relay], return_when=asyncio.FIRST_COMPLETED)
+        # These end before their time only by a defect, which must not go unnoticed.
+        await asyncio.wait([stopped, relay, triggers], return_when=asyncio.FIRST_COMPLETED)
         scheduler.stop()
         stopped.cancel()
-        await relay
+        await asyncio.gather(relay, triggers)
     except SQLAlchemyError as e:
         # Its lease could not be given back and runs out by itself.
         log.warning("relay.not_ended", error=str(e))
     finally:
         relay.cancel()
+        triggers.cancel()
     log.info("scheduler.stopped")

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.frequency import FrequencyError, census_period, parse_frequency
 from store import claims, connections, parts, rows, syncs
+from store.connections import Connection
 from store.health import CHECK_EVERY, LIMITED_FROM, PAUSING, Problem, problem
 from store.parts import Part
 from store.records import Progress
@@ -87,7 +88,7 @@ async def _end(
     look_at = await rows.earliest_look(connection, tables, sync.connection_id)
     facts = {"next_look_at": look_at, **_facts(held, sync, outcome, now)}
     if sync.lane == "bulk":
-        facts |= await _next_census(connection, sync, outcome, now)
+        facts |= await _by_the_way(connection, sync, outcome, now)
     await connections.change(connection, held["id"], now, facts)
     if outcome.failure and outcome.error is not None and outcome.error.kind in PAUSING:
         remembered = held["remembered"] + await _withdraw(connection, sync, outcome.error, now)
@@ -111,19 +112,34 @@ async def _withdraw(connection: AsyncConnection, sync: Sync, why: Problem, now: 
     return triggers
 
 
-async def _next_census(
+async def _by_the_way(
     connection: AsyncConnection, sync: Sync, outcome: End, now: datetime
 ) -> dict[str, object]:
-    """When the connection wants a census again: so long after the last one, or after the first success."""
+    """What the end of a sync of the bulk lane also tells: when to count again, and of silent webhooks."""
     after = await syncs.get(connection, sync.id)
     of = await connections.get(connection, sync.connection_id, deleted=True)
     if after is None or of is None:
         return {}
+    facts: dict[str, object] = {}
     counted = after.census or sync.scope in ("census", "full")
-    if outcome.failure or not (counted or of.census_at is None):
-        return {}
-    every = census_period(of.params)
-    return {"census_at": now + every if every else None}
+    if not outcome.failure and (counted or of.census_at is None):
+        every = census_period(of.params)
+        facts["census_at"] = now + every if every else None
+    if _missed(of, after):
+        facts["webhook_missed_at"] = now
+    return facts
+
+
+def _missed(of: Connection, sync: Sync) -> bool:
+    """Whether polling found what no webhook told of, in a whole period without any."""
+    found = any(counts.new or counts.changed for counts in sync.counters.values())
+    return (
+        found
+        and of.webhook_missed_at is None
+        and of.last_webhook_at is not None
+        and of.last_sync_at is not None
+        and of.last_webhook_at < of.last_sync_at
+    )
 
 
 def _facts(held: RowMapping, sync: Sync, outcome: End, now: datetime) -> dict[str, object]:

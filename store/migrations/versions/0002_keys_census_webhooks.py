@@ -81,6 +81,7 @@ def upgrade() -> None:
     with op.batch_alter_table("connections", schema=None) as batch_op:
         batch_op.add_column(sa.Column("webhook", store.database.Json(), nullable=True))
         batch_op.add_column(sa.Column("last_webhook_at", store.database.UtcTime(), nullable=True))
+        batch_op.add_column(sa.Column("webhook_missed_at", store.database.UtcTime(), nullable=True))
 
     with op.batch_alter_table("credentials", schema=None) as batch_op:
         batch_op.add_column(sa.Column("token", sa.Text(), nullable=True))
@@ -105,6 +106,7 @@ def downgrade() -> None:
         batch_op.drop_column("token")
 
     with op.batch_alter_table("connections", schema=None) as batch_op:
+        batch_op.drop_column("webhook_missed_at")
         batch_op.drop_column("last_webhook_at")
         batch_op.drop_column("webhook")
 
