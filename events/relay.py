@@ -7,6 +7,7 @@ itself refuses what was sent before, and a stream that lost its tail is filled a
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Protocol
 
 import structlog
 from redis.asyncio import Redis
@@ -22,9 +23,9 @@ log = structlog.get_logger()
 
 LEASE_SECONDS = 10.0
 IDLE_SECONDS = 0.05
-#: How often to look once nothing has happened for `QUIET_AFTER`: a sync tells that it is queued well before
-#: it commits its first record, so that only that first event is ever late.
-QUIET_SECONDS = 0.25
+#: How often to look once nothing has happened for `QUIET_AFTER`, if nothing is rung meanwhile: whatever
+#: begins is rung for, so that hardly an event is ever late.
+QUIET_SECONDS = 1.0
 QUIET_AFTER = 5.0
 STANDBY_SECONDS = 1.0
 #: Keeping the lease costs a write; it is done no more often than this.
@@ -37,10 +38,18 @@ REFILL = timedelta(hours=24)
 BATCH = 500
 
 
+class Bell(Protocol):
+    """Tells that something begins somewhere, which will soon have events."""
+
+    def rung(self) -> int: ...
+
+    async def wait(self, since: int, seconds: float) -> None: ...
+
+
 class Relay:
     """Publishes until cancelled or stopped. Redis or the database may be away meanwhile: nothing is lost."""
 
-    def __init__(self, database: Database, redis: Redis, owner: str) -> None:
+    def __init__(self, database: Database, redis: Redis, owner: str, bell: Bell | None = None) -> None:
         self._database = database
         self._redis = redis
         self._owner = owner
@@ -49,6 +58,8 @@ class Relay:
         self._sent: int | None = None
         self._busy_at = 0.0
         self._behind = False
+        self._bell = bell
+        self._heard = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then the lease is given back, so that another goes on at once."""
@@ -61,7 +72,7 @@ class Relay:
                 log.warning("relay.failed", error=str(e))
                 self._sent = None
             if wait:
-                await _pause(stop, wait)
+                await self._rest(stop, wait)
         if self._fence is not None:
             async with self._database.write() as connection:
                 await outbox.drop_duty(connection, RELAY, self._owner)
@@ -77,11 +88,23 @@ class Relay:
         self._fence, self._kept_at, self._sent = fence, now, None
         return fence is not None
 
+    async def _rest(self, stop: asyncio.Event, seconds: float) -> None:
+        """Wait for some seconds; shorter where it ends or where something was rung."""
+        waiting: list[asyncio.Task[object]] = [asyncio.create_task(stop.wait())]
+        if self._bell is not None and seconds >= QUIET_SECONDS:
+            waiting.append(asyncio.create_task(self._bell.wait(self._heard, seconds)))
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
     def _wait(self, sent: int) -> float:
         """Seconds until the next look."""
         now = asyncio.get_running_loop().time()
+        rung = self._bell.rung() if self._bell is not None else 0
+        if sent or rung != self._heard:
+            self._busy_at, self._heard = now, rung
         if sent:
-            self._busy_at = now
             return 0.0
         return IDLE_SECONDS if now - self._busy_at < QUIET_AFTER else QUIET_SECONDS
 
@@ -152,11 +175,3 @@ class Relay:
         log.warning("relay.stream_ahead", position=end)
         async with self._database.write() as connection:
             await outbox.skip_to(connection, end)
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

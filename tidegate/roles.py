@@ -15,6 +15,7 @@ from scheduler.scheduler import Scheduler
 from scheduler.triggers import Triggers
 from tidegate.compose import Parts
 from tidegate.presence import present
+from worker.ears import Ears
 from worker.worker import Worker
 
 log = structlog.get_logger()
@@ -77,7 +78,9 @@ async def run_scheduler(parts: Parts, stop: asyncio.Event) -> None:
 async def schedule_and_relay(parts: Parts, stop: asyncio.Event, last: asyncio.Event) -> None:
     """The ticks until `stop`, the relay until `last`, so that it tells of what ended in between."""
     scheduler = Scheduler(parts.database, parts.ground.tables, parts.queue)
-    relay = asyncio.create_task(Relay(parts.database, parts.redis, parts.owner).run(last))
+    ears = Ears(parts.redis)
+    hearing = asyncio.create_task(ears.listen())
+    relay = asyncio.create_task(Relay(parts.database, parts.redis, parts.owner, ears).run(last))
     taking = Triggers(parts.database, parts.ground.tables, parts.redis, parts.queue, parts.owner)
     triggers = asyncio.create_task(taking.run(stop))
     scheduler.start()
@@ -95,4 +98,5 @@ async def schedule_and_relay(parts: Parts, stop: asyncio.Event, last: asyncio.Ev
     finally:
         relay.cancel()
         triggers.cancel()
+        hearing.cancel()
     log.info("scheduler.stopped")

@@ -19,6 +19,8 @@ from store.syncs import Lane, Ring
 log = structlog.get_logger()
 
 QUEUES: dict[Lane, str] = {"bulk": "tidegate:queue:bulk", "records": "tidegate:queue:records"}
+#: Said whenever something was rung, so that nobody has to look all the time. Nothing depends on hearing it.
+RUNG = "tidegate:rung"
 RUN_SYNC = "run_sync"
 RUN_CHECK = "run_check"
 #: Longer than any outage worth mentioning: a job that expires is rung again by the reaper anyway.
@@ -70,6 +72,8 @@ class Queue:
                     _job_id=f"{ring.sync_id}:{ring.fence}",
                     _queue_name=QUEUES[ring.lane],
                 )
+            if rings:
+                await self._redis.publish(RUNG, "")
         except (RedisError, OSError) as e:
             log.warning("queue.ring_failed", rings=len(rings), error=str(e))
 
@@ -80,5 +84,6 @@ class Queue:
             await self._redis.enqueue_job(
                 RUN_CHECK, connection_id, _job_id=f"check:{connection_id}", _queue_name=queue
             )
+            await self._redis.publish(RUNG, "")
         except (RedisError, OSError) as e:
             log.warning("queue.ring_failed", check=connection_id, error=str(e))

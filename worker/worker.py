@@ -22,6 +22,7 @@ from store.database import clock
 from store.syncs import Lane
 from worker.budget import Clock
 from worker.check import run_check
+from worker.ears import Ears
 from worker.lease import keep_leases
 from worker.queue import QUEUES, RUN_CHECK, RUN_SYNC, Queue, pack, unpack
 from worker.sync import Deps, run_slice
@@ -30,7 +31,8 @@ log = structlog.get_logger()
 
 #: Jobs at once per process. They wait for remotes most of the time.
 JOBS: Mapping[Lane, int] = {"bulk": 40, "records": 20}
-POLL_SECONDS: Mapping[Lane, float] = {"bulk": 0.2, "records": 0.1}
+#: How often to look without having been woken: a ring that nobody heard waits for so long.
+POLL_SECONDS = 0.5
 #: More than all jobs of all workers, or the running ones would hide the waiting ones.
 QUEUE_READ_LIMIT = 5000
 #: arq's own hold on a job: only ever waited for by a job that died before its claim.
@@ -41,6 +43,22 @@ JOB_TIMEOUT_SECONDS = 600
 PAGE_GRACE_SECONDS = 8.0
 CANCEL_GRACE_SECONDS = 5.0
 _RECONNECT_MOST = 5.0
+
+
+class _Woken(ArqWorker):
+    """arq's worker, which looks when something was rung instead of many times a second."""
+
+    def __init__(self, ears: Ears, **options: Any) -> None:
+        super().__init__(**options)
+        self._ears = ears
+
+    async def main(self) -> None:
+        """What arq does once it has its pool, without its options that are not used here."""
+        self.ctx["redis"] = self.pool
+        while True:
+            rung = self._ears.rung()
+            await self._poll_iteration()
+            await self._ears.wait(rung, self.poll_delay_s)
 
 
 class Worker:
@@ -56,17 +74,19 @@ class Worker:
         self._time = time
         self._page_grace = page_grace
         self._running: set[asyncio.Task[Any]] = set()
+        self._ears = Ears(redis)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Returns within 15 s of `stop`; a page that takes longer is broken off and goes on elsewhere."""
         beat = asyncio.create_task(keep_leases(self._deps.database, self._deps.owner, self._time))
+        hearing = asyncio.create_task(self._ears.listen())
         lanes = [asyncio.create_task(self._supervise(lane)) for lane in QUEUES]
         try:
             await stop.wait()
         finally:
             await _cancelled(lanes)
             await self._drain()
-            await _cancelled([beat])
+            await _cancelled([beat, hearing])
 
     async def _supervise(self, lane: Lane) -> None:
         """Keep an arq worker going: it ends with any error of Redis, and with its own."""
@@ -104,7 +124,8 @@ class Worker:
                 log.warning("worker.hold_failed", error=str(e) or type(e).__name__)
 
     def _arq(self, lane: Lane) -> ArqWorker:
-        worker = ArqWorker(
+        worker = _Woken(
+            self._ears,
             functions=[
                 func(self._tracked(self._run_sync), name=RUN_SYNC),
                 func(self._tracked(self._run_check), name=RUN_CHECK),
@@ -115,7 +136,7 @@ class Worker:
             max_jobs=JOBS[lane],
             job_timeout=JOB_TIMEOUT_SECONDS,
             keep_result=0,
-            poll_delay=POLL_SECONDS[lane],
+            poll_delay=POLL_SECONDS,
             queue_read_limit=QUEUE_READ_LIMIT,
             max_tries=1_000_000,
             health_check_interval=3600,
