@@ -73,9 +73,9 @@ LISTINGS = [
         "/job/folder",
         {
             "folder": "folder",
-            "folder/Level2_FreeStyleProject": "job",
-            "folder/pipeline": "job",
-            "folder/Level2_MatrixProject": "job",
+            "folder/Level2_FreeStyleProject": "freestyle",
+            "folder/pipeline": "pipeline",
+            "folder/Level2_MatrixProject": "matrix",
             "folder/folder2": "folder",
         },
     ),
@@ -84,8 +84,8 @@ LISTINGS = [
         "/job/Level1_multibranchjob",
         {
             "Level1_multibranchjob": "multibranch",
-            "Level1_multibranchjob/feature%2Fgithub-commands": "job",
-            "Level1_multibranchjob/master": "job",
+            "Level1_multibranchjob/feature%2Fgithub-commands": "pipeline",
+            "Level1_multibranchjob/master": "pipeline",
         },
     ),
     (
@@ -99,12 +99,12 @@ LISTINGS = [
         "",
         {
             # That listing was recorded with a tree without `color`, by which jobs and folders differ.
-            "Test Tool": "folder",
+            "Test Tool": "maven",
             "Test MultiBranch Project": "multibranch",
             "Test Folder": "folder",
             "Test Docker Slave": "folder",
-            "Test Free Style": "job",
-            "Test Workflow Job": "folder",
+            "Test Free Style": "freestyle",
+            "Test Workflow Job": "pipeline",
         },
     ),
 ]
@@ -150,15 +150,17 @@ async def test_recorded_listings_with_builds_nested_in_them_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "key", "number", "color"),
+    ("name", "kind", "key", "number", "color"),
     [
-        ("api4_pipeline", "Level1_WorkflowJob", 52, "red"),
-        ("old_job_get", "test-ff52154b-ceb3-4b21-af1b-a4d48159a48f", None, "notbuilt"),
-        ("rest_job_info", "fish", 7, "blue_anime"),
-        ("jenkinsapi_job", "foo", 4, "blue"),
+        ("api4_pipeline", "pipeline", "Level1_WorkflowJob", 52, "red"),
+        ("old_job_get", "job", "test-ff52154b-ceb3-4b21-af1b-a4d48159a48f", None, "notbuilt"),
+        ("rest_job_info", "job", "fish", 7, "blue_anime"),
+        ("jenkinsapi_job", "job", "foo", 4, "blue"),
     ],
 )
-async def test_a_recorded_job_is_one_partition(name: str, key: str, number: int | None, color: str) -> None:
+async def test_a_recorded_job_is_one_partition(
+    name: str, kind: str, key: str, number: int | None, color: str
+) -> None:
     body = (payloads() / f"jenkins/fetch/{name}.json").read_bytes()
     async with serving(always(body), f"/job/{key}") as adapter:
         pages, _ = await read_all(adapter, "jobs", (await adapter.plan("jobs"))[0])
@@ -168,7 +170,7 @@ async def test_a_recorded_job_is_one_partition(name: str, key: str, number: int 
     assert record == fetched
     assert (record.key, record.parent, record.body) == (key, None, body)
     columns = named(record)
-    assert (columns["kind"], columns["last_build_number"], columns["color"]) == ("job", number, color)
+    assert (columns["kind"], columns["last_build_number"], columns["color"]) == (kind, number, color)
     assert columns["buildable"] is True
 
 
