@@ -9,7 +9,7 @@ from adapters.base import BadTarget, Target
 from adapters.times import parse_time
 
 _PARAMS = ("project", "since", "exclude", "columns", "census_every")
-_SERVICES = "dev.azure.com"
+SERVICES = "dev.azure.com"
 _OLD_SERVICES = ".visualstudio.com"
 _EXAMPLES = "https://dev.azure.com/company or https://dev.azure.com/company/project"
 #: Hosts of single Azure DevOps areas and of sign-in; none of them is where an organisation is read.
@@ -35,11 +35,11 @@ def parse(url: str, params: Mapping[str, object]) -> Target:
     parts = _split(url)
     host, segments, page = (parts.hostname or "").lower(), *_segments(parts.path)
     project = _project(params.get("project"))
-    if host == _SERVICES or host.endswith(_OLD_SERVICES):
+    if host == SERVICES or host.endswith(_OLD_SERVICES):
         organisation, named = _services(host, segments, page)
         if project and named and project.casefold() != named.casefold():
             raise BadTarget("params.project", f"The URL names the project {named}, params.project {project}.")
-        root, project = f"{parts.scheme}://{_SERVICES}/{segment(organisation)}", project or named
+        root, project = f"{parts.scheme}://{SERVICES}/{segment(organisation)}", project or named
     else:
         root, project, tail = _elsewhere(_origin(parts), segments, project)
         options |= {"tail": tail} if tail else {}
@@ -61,7 +61,7 @@ def _split(url: str) -> SplitResult:
     if parts.scheme not in ("http", "https") or not host or any(c.isspace() or c == "%" for c in host):
         raise BadTarget("url", f"This is not a web address; use {_EXAMPLES}.")
     # The clone addresses that Azure DevOps shows begin with organisation@; that is a name and no secret.
-    if parts.password is not None or (parts.username is not None and host.lower() != _SERVICES):
+    if parts.password is not None or (parts.username is not None and host.lower() != SERVICES):
         raise BadTarget("url", "User names and passwords do not belong in the URL; use a credential.")
     return parts
 
@@ -78,7 +78,7 @@ def _segments(path: str) -> tuple[list[str], bool]:
 
 def _services(host: str, segments: list[str], page: bool) -> tuple[str, str | None]:
     """Organisation and project of Azure DevOps Services; both host forms are one identity."""
-    if host == _SERVICES:
+    if host == SERVICES:
         if not segments:
             raise BadTarget("url", f"The organisation is missing: {_EXAMPLES}.")
         organisation, *rest = segments
