@@ -210,7 +210,12 @@ class Http:
         raise Unreadable(f"{url.path} redirects more than {_REDIRECTS} times.")
 
     async def _judged(
-        self, method: str, url: URL, headers: Mapping[str, str] | None, body: bytes | None, judge: Judge | None
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str] | None,
+        body: bytes | None,
+        judge: Judge | None,
     ) -> tuple[Reply, AdapterError | None]:
         """The answer and what `judge` says of it; asked once more if the credential could be renewed."""
         for again in (False, True):
