@@ -324,3 +324,25 @@ async def test_no_secret_and_no_token_is_in_a_table_or_an_event_or_shown(
     for text in texts:
         assert not any(secret in text for secret in secrets)
     assert msgspec.json.encode(texts)
+
+
+async def test_the_lease_is_held_by_one_until_it_is_over_or_the_token_is_another(
+    gated: House, issuer: TokenServer
+) -> None:
+    made = await credential(gated, issuer)
+
+    async def taken(who: str, token: str | None = None) -> bool:
+        async with gated.database.write() as connection:
+            return await tokens.lease(connection, made, who, token) is not None
+
+    assert [await taken(who) for who in ("a", "b")] == [True, False]
+    await change(gated, renewing_until=now(-1.0))
+    assert [await taken(who) for who in ("b", "c")] == [True, False]
+    async with gated.database.write() as connection:
+        await tokens.release(connection, made, "a")
+    assert not await taken("c")
+    async with gated.database.write() as connection:
+        await tokens.release(connection, made, "b")
+    await change(gated, token="another")
+    assert not await taken("c")
+    assert await taken("c", "another")
