@@ -19,6 +19,8 @@ from adapters.jira.walk import Cursor
 FIELDS = ("*all",)
 PAGE = 100
 
+_INFO = "/rest/api/2/serverInfo"
+
 _LEADING = re.compile(r"\d+")
 # Versions of Jira Cloud have counted from 1000 on ever since they were told apart from the server's.
 _FIRST_CLOUD_VERSION = 1000
@@ -59,6 +61,10 @@ class ServerInfo(Struct, rename="camel"):
             return self.deployment_type.casefold() == "cloud"
         leading = _LEADING.match(self.version)
         return leading is not None and int(leading[0]) >= _FIRST_CLOUD_VERSION
+
+    @property
+    def product(self) -> Product:
+        return "cloud" if self.is_cloud else "datacenter"
 
     @property
     def shown(self) -> str:
@@ -150,5 +156,15 @@ class Site(ABC):
 
 
 async def server_info(http: Http) -> ServerInfo:
-    """What runs there: this path is the same on both products, and open to strangers."""
-    return decode(await http.get("/rest/api/2/serverInfo", judge=judging(http, None)), ServerInfo)
+    """What runs there: this path is the same on both products, and open to strangers.
+
+    A credential that is refused here fails here: each further request with it could lock the account.
+    """
+    unknown = judging(http, None)
+    reply = await http.get(_INFO, judge=lambda reply: unknown(reply) if reply.status != 200 else None)
+    if not reply.is_json and (error := unknown(reply)):
+        raise error
+    info = decode(reply, ServerInfo)
+    if error := judging(http, info.product)(reply):
+        raise error
+    return info
