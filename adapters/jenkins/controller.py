@@ -145,6 +145,8 @@ class Controller:
                 return "anonymous"
             if isinstance(refusal, Forbidden):
                 raise
+            # There may be nothing at all below this root.
+            await self.ask("", "mode")
             raise AuthFailed("Jenkins does not say who we are.", USE_BASIC) from None
 
     async def _is_secured(self) -> bool:

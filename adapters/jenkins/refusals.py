@@ -1,7 +1,7 @@
 """What an answer of Jenkins means that brings no data: whom it takes us for, and what a person can do."""
 
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from adapters.base import (
     AdapterError,
@@ -234,16 +234,13 @@ def _thing(url: str) -> str:
 
 def _login_place(reply: Reply) -> str:
     """Host and path of the login page that an answer redirects to, "" if it leads elsewhere."""
-    to = urlsplit(reply.headers.get("Location", "")[:2000])
     asked = urlsplit(reply.url)
-    if to.path.rstrip("/") == asked.path.rstrip("/"):
-        return ""
     try:
-        outside = bool(to.netloc) and origin_of(f"{to.scheme or asked.scheme}://{to.netloc}") != origin_of(
-            reply.url
-        )
-        host = to.hostname or ""
+        to = urlsplit(urljoin(reply.url, reply.headers.get("Location", "")[:2000]))
+        outside = origin_of(to.geturl()) != origin_of(reply.url)
     except (ValueError, AdapterError):
         return ""
-    place = (host if outside else "") + to.path
+    if to.path.rstrip("/") == asked.path.rstrip("/"):
+        return ""
+    place = (to.hostname or "" if outside else "") + to.path
     return place[:100] if _LOGIN_WORDS.search(place) else ""

@@ -174,6 +174,18 @@ async def test_a_recorded_job_is_one_partition(
     assert columns["buildable"] is True
 
 
+async def test_a_recorded_branch_job_with_builds_nested_in_it_is_read() -> None:
+    # Recorded with a tree of its builds alone, so that it does not say what it is called.
+    recorded = payload("jenkins/fetch/hyg_instance_jobs_multibranch_pipeline_master.json")
+    listed = payload("jenkins/fetch/hyg_instance_jobs_multibranch_pipeline.json")
+    branch = {"name": "master", "color": "blue", **recorded}
+    nested = {**listed["jobs"][0], "jobs": [branch]}
+    records = await jobs_of("/job/job1", {"/job/job1": nested})
+    assert set(records) == {"job1", "job1/master"}
+    assert records["job1/master"].body == compact(branch)
+    assert named(records["job1/master"])["kind"] == "pipeline"
+
+
 async def builds_of(job: str, builds: list[Any]) -> list[Record]:
     """The records of `builds` where the job answers each range with these."""
     last = max(builds, key=lambda build: int(build["number"]))
@@ -254,6 +266,19 @@ async def test_the_recorded_user_is_the_account_where_there_is_no_whoami() -> No
 
     async with serving(answer, "", dana()) as adapter:
         assert (await adapter.check()).account == "admin"
+
+
+async def test_the_recorded_refusal_of_a_missing_crumb_says_to_use_an_api_token() -> None:
+    page = (payloads() / "jenkins/errors/no_valid_crumb_403.html").read_bytes()
+
+    def answer(path: str, tree: str) -> web.Response:
+        return web.Response(status=403, body=page, content_type="text/html")
+
+    async with serving(answer, "", dana()) as adapter:
+        with pytest.raises(Forbidden, match="crumb") as refused:
+            await adapter.plan("builds")
+    assert "API token instead of the password" in refused.value.hint
+    assert "<" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("auth", "means"), [(Anonymous(), Forbidden), (dana(), AuthFailed)])
