@@ -164,7 +164,7 @@ class Asker:
         permission = _permission(reply)
         if self.anonymous:
             return Forbidden(
-                f"Jenkins does not show this to anonymous visitors: {permission}.",
+                f"Jenkins does not show {_thing(reply.url)} to anonymous visitors: {permission}.",
                 _ADD_CREDENTIAL.format(permission=_short(permission)),
             )
         if account == "anonymous":
