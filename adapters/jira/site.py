@@ -24,6 +24,7 @@ _INFO = "/rest/api/2/serverInfo"
 _LEADING = re.compile(r"\d+")
 # Versions of Jira Cloud have counted from 1000 on ever since they were told apart from the server's.
 _FIRST_CLOUD_VERSION = 1000
+_FIRST_ALL_CENTER = 10
 
 
 class Myself(Struct, rename="camel"):
@@ -59,8 +60,7 @@ class ServerInfo(Struct, rename="camel"):
     def is_cloud(self) -> bool:
         if self.deployment_type:
             return self.deployment_type.casefold() == "cloud"
-        leading = _LEADING.match(self.version)
-        return leading is not None and int(leading[0]) >= _FIRST_CLOUD_VERSION
+        return self._leading >= _FIRST_CLOUD_VERSION
 
     @property
     def product(self) -> Product:
@@ -68,11 +68,20 @@ class ServerInfo(Struct, rename="camel"):
 
     @property
     def shown(self) -> str:
-        """`Jira Cloud 1001.0.0`, `Jira Data Center 9.12.2`, `Jira Server 8.20.1`."""
+        """`Jira Cloud 1001.0.0`, `Jira Data Center 9.12.2`, `Jira Server 8.20.1`.
+
+        Since version 10 there is no Server, though some still say so.
+        """
         if self.is_cloud:
             return f"Jira Cloud {self.version}"
-        clustered = (self.deployment_type or "").replace(" ", "").casefold() == "datacenter"
-        return f"Jira {'Data Center' if clustered else 'Server'} {self.version}"
+        named = (self.deployment_type or "").replace(" ", "").casefold() == "datacenter"
+        center = named or self._leading >= _FIRST_ALL_CENTER
+        return f"Jira {'Data Center' if center else 'Server'} {self.version}"
+
+    @property
+    def _leading(self) -> int:
+        leading = _LEADING.match(self.version)
+        return int(leading[0]) if leading else 0
 
 
 class _Filter(Struct):

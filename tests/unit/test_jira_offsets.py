@@ -40,7 +40,7 @@ def expected_of(pages: list[Page]) -> list[int]:
     return [page.expected["issues"] for page in pages if page.expected]
 
 
-def each_search(act: Callable[[int], object], most: int = 10**9) -> Callable[[int], None]:
+def each_search(act: Callable[[int], object | None], most: int = 10**9) -> Callable[[int], None]:
     """Act before searches, with their number, but not for ever."""
     count = 0
 
@@ -199,7 +199,7 @@ async def test_an_index_that_moves_rows_late_loses_none_either() -> None:
         remote.lag = timedelta(seconds=5)
         for number in range(10_060, 10_130):
             remote.update_issue(number, summary="!")
-        remote.meanwhile = each_search(lambda n: n == 2 and remote.clock.advance(timedelta(seconds=6)))
+        remote.meanwhile = each_search(lambda n: remote.clock.advance(timedelta(seconds=6 if n == 2 else 0)))
         pages, _ = await read(remote, cursor)
         assert set(keys_of(pages)) >= {str(issue.id) for issue in settled}
 
@@ -274,7 +274,12 @@ async def test_issues_that_change_faster_than_they_are_read_are_left_for_later()
     async with datacenter() as remote:
         remote.seed(2000, spread=timedelta())
         spare = iter(list(remote.issues))
-        remote.meanwhile = each_search(lambda _: [remote.delete_issue(next(spare)) for _ in range(30)])
+
+        def delete(_: int) -> None:
+            for _ in range(30):
+                remote.delete_issue(next(spare))
+
+        remote.meanwhile = each_search(delete)
         with pytest.raises(Unavailable, match="faster"):
             await read(remote)
 
