@@ -114,7 +114,7 @@ async def _tested(context: Context, connection: Connection) -> Tried:
 
 async def _ask(context: Context, connection: Connection) -> Check:
     async with context.database.read() as database:
-        adapter = await context.remotes.open(database, connection, utc_now, Meter())
+        adapter = await context.remotes.open(database, connection, utc_now, Meter(), "records")
     return await adapter.check()
 
 

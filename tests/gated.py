@@ -23,6 +23,8 @@ class GatedRemote(Remote):
         super().__init__()
         self.issuer = issuer
         self.refuses_all = False
+        #: Lets everyone in, without a token.
+        self.open = False
         self.before: Callable[[int], Awaitable[None]] | None = None
 
     def routes(self, app: web.Application) -> None:
@@ -32,6 +34,8 @@ class GatedRemote(Remote):
         number = int(request.match_info["number"])
         if self.before is not None:
             await self.before(number)
+        if self.open:
+            return web.json_response({"n": number})
         if self.refuses_all or not self.issuer.accepts(request.headers.get("Authorization")):
             return web.json_response({"error": "invalid_token"}, status=401)
         return web.json_response({"n": number})
@@ -78,4 +82,6 @@ class Gated:
             yield Page(reply.sent_at, str(number), [record], end=number == PAGES)
 
     async def fetch(self, stream: str, keys: Sequence[str]) -> Fetched:
-        return Fetched(self._http.clock())
+        replies = [await self._http.get(f"/pages/{key}") for key in keys]
+        records = [Record(stream, key, reply.body) for key, reply in zip(keys, replies, strict=True)]
+        return Fetched(replies[0].sent_at, records)
