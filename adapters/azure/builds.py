@@ -111,7 +111,7 @@ class Builds:
         """Builds by id, deleted ones included: that they are listed as such is the proof.
 
         Where no project is named all are asked at once, and one by one for what was not found: older
-        clients of the vendor leave the project out, today's documents ask for it. Raises the first refusal
+        clients of the vendor leave the project out, today's documents ask for it. Raises the last refusal
         if nobody answers.
         """
         ids = [key for key in dict.fromkeys(keys) if is_id(key)]
@@ -124,7 +124,7 @@ class Builds:
             try:
                 reply = await self._site.get(f"{root}{_PATH}", _by_id(left), BUILDS)
             except (Forbidden, NotFound, QueryRejected) as e:
-                refusal = refusal or e
+                refusal = e
                 continue
             await self._site.prove(reply)
             observed_at = observed_at or reply.sent_at
