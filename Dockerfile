@@ -11,6 +11,9 @@ RUN /opt/tidegate/bin/pip install --no-deps --no-index dist/*.whl
 RUN /opt/tidegate/bin/pip uninstall --yes pip
 
 FROM python:3.13-slim
+LABEL org.opencontainers.image.title="Tidegate" \
+    org.opencontainers.image.description="Keeps your own database in step with Jira, Jenkins and Azure DevOps" \
+    org.opencontainers.image.licenses="Apache-2.0"
 RUN groupadd --gid 10001 tidegate \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin tidegate \
     && install --directory --owner 10001 --group 10001 --mode 0700 /data

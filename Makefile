@@ -12,7 +12,7 @@ READY = $(VENV)/.installed
 DEV_READY = $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock clean install install-dev
+.PHONY: help demo test check bench docs lock clean install install-dev
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name what; do \
@@ -32,6 +32,9 @@ check: $(DEV_READY) ## Check format, lint, types and the floors of the house
 
 bench: $(DEV_READY) ## Measure, and print ratios
 	@$(VENV)/bin/python -m bench $(ARGS)
+
+docs: $(DEV_READY) ## Write the references docs/configuration.md and docs/commands.md from the code
+	@$(VENV)/bin/python -m docs.generate
 
 install: $(READY) ## Make the virtual environment, with Tidegate in it
 

@@ -186,11 +186,15 @@ class Readable(msgspec.Struct, frozen=True):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """What `check` found: who we are there, what the remote is, and what can be read."""
+    """What `check` found: who we are there, what the remote is, and what can be read.
+
+    `notes` are for a person: what is fine today and needs doing soon.
+    """
 
     account: str | None
     system_version: str | None
     streams: Mapping[str, Readable]
+    notes: Sequence[str] = ()
 
 
 class Target(msgspec.Struct, frozen=True):

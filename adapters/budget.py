@@ -3,20 +3,38 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
 
 from adapters.base import RateLimited
+
+Lane = Literal["bulk", "records"]
+AT_ONCE = timedelta(0)
+
+
+class Place:
+    """A place at a host, held for one request. `good` is whether the answer allows to ask more at once."""
+
+    def __init__(self) -> None:
+        self.good = True
 
 
 class Budget(Protocol):
     """Requests to a host, shared fairly: how many at once, and none before the host's stated time."""
 
-    def slot(self, host: str, parallel: int) -> AbstractAsyncContextManager[None]:
-        """Hold one of `parallel` places. Raises `RateLimited` if the wait would be long."""
+    def slot(self, host: str, parallel: int, lane: Lane = "bulk") -> AbstractAsyncContextManager[Place]:
+        """Hold one of `parallel` places. Raises `RateLimited` if the wait would be long.
 
-    async def pause(self, host: str, until: datetime, reason: str) -> None:
-        """No request to this host before `until`, by anyone."""
+        One place more is kept for the records lane, so that a webhook's record does not stand behind a
+        first sync of the same host.
+        """
+
+    async def pause(self, host: str, until: datetime, reason: str, asked: timedelta = AT_ONCE) -> None:
+        """No request to this host before `until`, by anyone, and fewer at once; with now only the latter.
+
+        `asked`: how long ago the request was sent to which this is the answer. Of several that were under
+        way together and come back alike, only the first makes it fewer.
+        """
 
 
 class LocalBudget:
@@ -27,19 +45,23 @@ class LocalBudget:
         self._clock = clock
         self._patience = patience
         self._slots: dict[str, asyncio.Semaphore] = {}
+        self._kept: dict[str, asyncio.Semaphore] = {}
         self._paused: dict[str, datetime] = {}
 
     @asynccontextmanager
-    async def slot(self, host: str, parallel: int) -> AsyncIterator[None]:
-        async with self._slots.setdefault(host, asyncio.Semaphore(parallel)):
+    async def slot(self, host: str, parallel: int, lane: Lane = "bulk") -> AsyncIterator[Place]:
+        places = self._slots.setdefault(host, asyncio.Semaphore(parallel))
+        if lane == "records" and places.locked():
+            places = self._kept.setdefault(host, asyncio.Semaphore(1))
+        async with places:
             waited_out = None
             # While this one sleeps, another answer may ask for a longer pause.
             while (until := self._paused.get(host)) != waited_out:
                 await wait_or_raise(host, until, self._clock(), self._patience)
                 waited_out = until
-            yield
+            yield Place()
 
-    async def pause(self, host: str, until: datetime, reason: str) -> None:
+    async def pause(self, host: str, until: datetime, reason: str, asked: timedelta = AT_ONCE) -> None:
         self._paused[host] = max(until, self._paused.get(host, until))
 
 

@@ -21,17 +21,19 @@ from adapters.base import (
     Unavailable,
     Unreadable,
 )
-from adapters.budget import Budget, LocalBudget, wait_or_raise
+from adapters.budget import Budget, Lane, LocalBudget, Place, wait_or_raise
 from adapters.guard import AddressBlocked, AddressGuard
-from adapters.reply import Reply, decode, error_of, mended, retry_after
+from adapters.reply import Reply, decode, error_of, limit_reason, mended, retry_after, strained
 
 __all__ = [
     "Budget",
     "Http",
     "Judge",
+    "Lane",
     "Limits",
     "LocalBudget",
     "Meter",
+    "Place",
     "Reply",
     "Session",
     "decode",
@@ -57,7 +59,8 @@ _AFTER_429 = timedelta(seconds=1)
 class Limits(msgspec.Struct, frozen=True):
     """What one request may cost. Seconds; bytes are counted after decompression.
 
-    `parallel` is how many requests one host is asked at once, over all workers.
+    `parallel` is how many requests one host is asked at once at most, over all workers; for records that
+    were asked for by key there is one place more.
     """
 
     connect: float = 5.0
@@ -126,8 +129,11 @@ class Http:
         meter: Meter,
         proxy: str | None = None,
         guard: AddressGuard | None = None,
+        lane: Lane = "bulk",
     ) -> None:
-        """`guard` judges the target's name when a `proxy` is used; without a proxy the session's does.
+        """`lane` says whether the requests may use the place that is kept for records asked for by key.
+
+        `guard` judges the target's name when a `proxy` is used; without a proxy the session's does.
 
         Raises `Blocked` for a base that is no http or https URL.
         """
@@ -140,6 +146,7 @@ class Http:
         self._meter = meter
         self._proxy = proxy
         self._guard = guard or AddressGuard()
+        self._lane = lane
         self._origin = origin_of(self.base)
         self.host = str(self._origin)
 
@@ -266,18 +273,25 @@ class Http:
         if authorization:
             sending["Authorization"] = _one_line(authorization)
         started = time.monotonic()
-        async with self._budget.slot(self.host, self._limits.parallel):
-            self._meter.waited += time.monotonic() - started
+        async with self._budget.slot(self.host, self._limits.parallel, self._lane) as place:
+            sent = time.monotonic()
+            self._meter.waited += sent - started
             self._meter.requests += 1
             reply = await self._exchange(method, url, sending, body)
+            place.good = reply.status < 500 and reply.status != 429 and not strained(reply)
         self._meter.bytes += len(reply.body)
         if authorization and reply.status >= 400:
             reply = msgspec.structs.replace(reply, body=masked(reply.body, authorization))
+        await self._heed(reply, timedelta(seconds=time.monotonic() - sent))
+        return reply
+
+    async def _heed(self, reply: Reply, asked: timedelta) -> None:
+        """Pass on to all others what the remote says of how much, and when, it wants to be asked."""
         now = self.clock()
         pause = retry_after(reply, now) or (now + _AFTER_429 if reply.status == 429 else None)
-        if pause:
-            await self._budget.pause(self.host, pause, f"answered {reply.status}")
-        return reply
+        if pause or strained(reply):
+            reason = f"answered {reply.status} {limit_reason(reply)}".rstrip()
+            await self._budget.pause(self.host, pause or now, reason, asked)
 
     async def _exchange(self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> Reply:
         if self._proxy and not self._guard.admits(self._origin.raw_host or ""):

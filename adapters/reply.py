@@ -1,5 +1,6 @@
 """An answer of a remote, what its status and headers mean, and its body as a value."""
 
+import math
 import re
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -23,6 +24,13 @@ from adapters.times import parse_http_date, parse_time
 T = TypeVar("T")
 
 _RETRY_AFTER_MOST = timedelta(hours=1)
+_REASON = re.compile(r"[a-z0-9-]{1,60}")
+_QUOTA = "jira-quota-"
+_QUOTA_HINT = (
+    "The hourly quota of points is used up, which all users of the same OAuth app share. Tidegate goes on "
+    "when it is filled again; a lower frequency, or an API token instead of the app, needs less of it."
+)
+_POLICY = re.compile(r"(?:^|,)[^,]*?;\s*r=0\s*;\s*t=(\d{1,9})")
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -92,7 +100,8 @@ def decode(reply: Reply, shape: type[T]) -> T:
 
 def error_of(reply: Reply) -> AdapterError | None:
     """What a status means where the adapter knows no better; None for 200."""
-    said = f"{reply.summary}."
+    reason = limit_reason(reply)
+    said = f"{reply.summary} ({reason})." if reason else f"{reply.summary}."
     match reply.status:
         case 200:
             return None
@@ -105,7 +114,8 @@ def error_of(reply: Reply) -> AdapterError | None:
         case 404:
             return NotFound(said)
         case 429:
-            return RateLimited(said, retry_after(reply, reply.sent_at))
+            hint = _QUOTA_HINT if reason.startswith(_QUOTA) else ""
+            return RateLimited(said, retry_after(reply, reply.sent_at), hint)
         case 408 | 425 | 500 | 502 | 503 | 504:
             return Unavailable(said, retry_after(reply, reply.sent_at))
         case status if 400 <= status < 500:
@@ -119,14 +129,57 @@ def error_of(reply: Reply) -> AdapterError | None:
 def retry_after(reply: Reply, now: datetime) -> datetime | None:
     """When the remote says to come back, at most an hour from `now`; None if it does not, or at once.
 
-    `Retry-After` counts on every answer, `X-RateLimit-Reset` only on a 429: elsewhere it is no demand.
+    `Retry-After` counts on every answer: Azure DevOps delays a request, answers 200 and asks for a pause.
+    What else tells a time counts only on a 429, for elsewhere it is no demand, and in this order:
+    `X-RateLimit-Reset`, the used-up policies of `RateLimit`, and for an hourly quota the end of the hour.
+    Seconds, dates, nonsense and times gone by are told apart; what asks for no wait is as if left out.
     """
-    wait = _wait(reply, reply.headers.get("Retry-After", ""), now)
-    if wait is None and reply.status == 429:
-        wait = _wait(reply, reply.headers.get("X-RateLimit-Reset", ""), now, epoch=True)
-    if wait is None or wait <= timedelta(0):
+    waits = [_wait(reply, reply.headers.get("Retry-After", ""), now)]
+    if reply.status == 429:
+        waits.append(_wait(reply, reply.headers.get("X-RateLimit-Reset", ""), now, epoch=True))
+        waits.append(_used_up(reply))
+        waits.append(_rest_of_the_hour(reply, now))
+    wait = next((wait for wait in waits if wait is not None and wait > timedelta(0)), None)
+    return None if wait is None else now + min(wait, _RETRY_AFTER_MOST)
+
+
+def strained(reply: Reply) -> bool:
+    """Whether the remote says that it has had nearly enough of us, whatever the status.
+
+    Jira warns below a fifth of a limit (`X-RateLimit-NearLimit`), Azure DevOps says how long it held the
+    request back (`X-RateLimit-Delay`), and both say when nothing is left (`X-RateLimit-Remaining`).
+    """
+    near = reply.headers.get("X-RateLimit-NearLimit", "").strip().lower() == "true"
+    delay, remaining = (_number(reply, f"X-RateLimit-{name}") for name in ("Delay", "Remaining"))
+    return near or (delay or 0.0) > 0 or (remaining is not None and remaining <= 0)
+
+
+def limit_reason(reply: Reply) -> str:
+    """Which limit was reached, as Jira names it (`jira-burst-based`); empty if it does not say."""
+    reason = reply.headers.get("RateLimit-Reason", "").strip().lower()
+    return reason if _REASON.fullmatch(reason) else ""
+
+
+def _used_up(reply: Reply) -> timedelta | None:
+    """The longest wait among the policies of which nothing is left: `"quota";r=0;t=600, "burst";r=5;t=1`."""
+    found = _POLICY.findall(reply.headers.get("RateLimit", ""))
+    return timedelta(seconds=max(map(int, found))) if found else None
+
+
+def _rest_of_the_hour(reply: Reply, now: datetime) -> timedelta | None:
+    """A quota of points is filled again at the full hour (vendor docs)."""
+    if not limit_reason(reply).startswith(_QUOTA):
         return None
-    return now + min(wait, _RETRY_AFTER_MOST)
+    there = parse_http_date(reply.headers.get("Date")) or now
+    return timedelta(hours=1) - timedelta(minutes=there.minute, seconds=there.second)
+
+
+def _number(reply: Reply, header: str) -> float | None:
+    try:
+        number = float(reply.headers.get(header, ""))
+    except ValueError:
+        return None
+    return None if math.isnan(number) else number
 
 
 def _wait(reply: Reply, text: str, now: datetime, *, epoch: bool = False) -> timedelta | None:

@@ -1,7 +1,7 @@
 """Tests of connections: what the remote answers now, before and after saving."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -48,37 +48,51 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Tried(msgspec.Struct, frozen=True):
-    """What a test found. `ok`: the streams asked for can be read; without a choice, at least one can."""
+    """What a test found. `ok`: the streams asked for can be read; without a choice, at least one can.
+
+    `notes` tell what is fine today and needs doing soon.
+    """
 
     ok: bool
     system_version: str | None
     account: str | None
     streams: Mapping[str, Found]
     error: Problem | None
+    notes: Sequence[str] = ()
 
 
 async def saved(call: Call[Nothing, Nothing]) -> Tried:
     """Test a connection as it is stored. 200 even when it does not work."""
     async with call.context.database.read() as connection:
         found = await named(call, connection)
-    await _noted(call, found.id, found.name)
-    return await _tested(call.context, found)
+    return await try_saved(call.context, found)
 
 
 async def unsaved(call: Call[TriedConnection, Nothing]) -> Tried:
     """Test a connection before it is made. 422 for what could not be made at all."""
     tried = Wanted(**{name: getattr(call.body, name) for name in Wanted.__struct_fields__})
-    async with call.context.database.read() as connection:
-        checked = await wanted.check(connection, call.context.remotes.adapters, tried, call.caller)
+    return await try_unsaved(call.context, tried)
+
+
+async def try_saved(context: Context, connection: Connection) -> Tried:
+    """What the remote of a stored connection answers now."""
+    await _noted(context, connection.id, connection.name)
+    return await _tested(context, connection)
+
+
+async def try_unsaved(context: Context, tried: Wanted) -> Tried:
+    """What the remote of a connection would answer. Raises 422 for what could not be made at all."""
+    async with context.database.read() as connection:
+        checked = await wanted.check(connection, context.remotes.adapters, tried, context.caller)
         now = await clock(connection)
-    await _noted(call, None, urlsplit(checked.canonical or "").hostname)
-    return await _tested(call.context, _as_connection(tried, checked.canonical, now))
+    await _noted(context, None, urlsplit(checked.canonical or "").hostname)
+    return await _tested(context, _as_connection(tried, checked.canonical, now))
 
 
-async def _noted(call: Call[Any, Any], connection_id: int | None, name: str | None) -> None:
+async def _noted(context: Context, connection_id: int | None, name: str | None) -> None:
     """A test sends a secret to an address: who had it sent, and where, is in the audit log."""
-    async with call.context.database.write() as connection:
-        await audit.write(connection, call.caller.actor, "test", "connection", connection_id, name=name)
+    async with context.database.write() as connection:
+        await audit.write(connection, context.caller.actor, "test", "connection", connection_id, name=name)
 
 
 async def _tested(context: Context, connection: Connection) -> Tried:
@@ -100,7 +114,7 @@ async def _tested(context: Context, connection: Connection) -> Tried:
 
 async def _ask(context: Context, connection: Connection) -> Check:
     async with context.database.read() as database:
-        adapter = await context.remotes.open(database, connection, utc_now, Meter())
+        adapter = await context.remotes.open(database, connection, utc_now, Meter(), "records")
     return await adapter.check()
 
 
@@ -118,7 +132,7 @@ def _found(check: Check, streams: list[str] | None) -> Tried:
         kind = next((found.kind for found in unreadable.values() if found.kind), Forbidden.kind)
         error = Problem(kind, why, "Check what this account may read, and that the URL is right.")
     told = {name: Found(found.readable, found.count, found.problem) for name, found in check.streams.items()}
-    return Tried(ok, check.system_version, check.account, told, error)
+    return Tried(ok, check.system_version, check.account, told, error, check.notes)
 
 
 def _failed(error: Problem) -> Tried:

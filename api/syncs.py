@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.access import Caller
 from api.connections import named
+from api.context import Context
 from api.paging import ById, Page, after_id, cut
 from api.problems import FieldError, ProblemError, invalid, not_found
 from api.routing import Call, Route
@@ -106,19 +107,23 @@ async def start(call: Call[NewSync, Nothing]) -> SyncAnswer:
 
 async def cancel(call: Call[Nothing, Nothing]) -> SyncAnswer:
     """Cancel a sync; what it committed stays. 409 if it has ended."""
-    context, sync_id = call.context, call.id("sync")
+    return answer(await stop(call.context, call.id("sync")))
+
+
+async def stop(context: Context, sync_id: int) -> Sync:
+    """Cancel a sync; what it committed stays. Raises 404, or 409 if it has ended."""
     async with context.database.write() as connection:
-        found = await _found(connection, sync_id, call.caller)
+        found = await _found(connection, sync_id, context.caller)
         await locked(connection, found.connection_id)
         if not await syncs.cancel(connection, found, await clock(connection)):
             raise ProblemError(409, f"Sync {sync_id} has ended already.")
-        await audit.write(connection, call.caller.actor, "cancel", "sync", sync_id)
+        await audit.write(connection, context.caller.actor, "cancel", "sync", sync_id)
         after = await syncs.get(connection, sync_id)
         ring = await claims.next_in_lane(connection, found.connection_id, found.lane)
     if ring is not None:
         await context.bell.ring([ring])
     assert after is not None
-    return answer(after)
+    return after
 
 
 async def get(call: Call[Nothing, Nothing]) -> SyncAnswer:

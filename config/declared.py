@@ -197,8 +197,12 @@ def _connection(fields: Fields, label: str) -> DeclaredConnection | None:
 def _frequency(fields: Fields) -> tuple[str, str]:
     """Frequency in its one spelling, and time zone."""
     frequency, timezone = fields.text("frequency") or "hourly", fields.text("timezone") or "UTC"
-    try:
-        return parse_frequency(frequency, timezone).text, timezone
-    except FrequencyError as e:
-        fields.note(e.field, f"{e.message}.")
-        return "hourly", "UTC"
+    wrong = []
+    for tried in ((frequency, "UTC"), ("hourly", timezone)):
+        try:
+            parse_frequency(*tried)
+        except FrequencyError as e:
+            wrong.append(e)
+    for each in wrong:
+        fields.note(each.field, f"{each.message}.")
+    return ("hourly", "UTC") if wrong else (parse_frequency(frequency, timezone).text, timezone)

@@ -22,7 +22,7 @@ async def sets(connection: AsyncConnection) -> Mapping[tuple[str, int], str]:
     """The set of each (kind, id) that belongs to one. Ids are never reused, so what is gone does no harm."""
     query = select(table.c.name, table.c.value).where(table.c.name.like(f"{_PREFIX}%"))
     found = {}
-    for name, value in (await connection.execute(query)).tuples():
+    for name, value in await connection.execute(query):
         _, kind, id_ = name.split("/")
         found[kind, int(id_)] = value
     return found
@@ -44,7 +44,7 @@ async def refresh_tokens(connection: AsyncConnection) -> Mapping[int, str]:
     The stored one may be another by now: issuers replace them as they are used.
     """
     query = select(table.c.name, table.c.value).where(table.c.name.like(f"{_REFRESH_TOKENS}%"))
-    rows = (await connection.execute(query)).tuples()
+    rows = await connection.execute(query)
     return {int(name.removeprefix(_REFRESH_TOKENS)): value for name, value in rows}
 
 

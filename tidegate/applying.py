@@ -24,8 +24,8 @@ from store.database import Database, clock
 from tidegate.plan import Drawing, Plan, Step, stored
 
 _FIELDS = {"credential_id": "credential", "project_id": "project"}
-#: Fields that are understood together: with one of them unknown, nothing can be said of the others.
-_TARGET = frozenset({"system", "url", "params", "credential"})
+#: Fields that are understood together: with one of them unknown, nothing can be said of the other.
+_TARGET = frozenset({"url", "params"})
 
 
 class Refused(Exception):
@@ -76,7 +76,7 @@ def _follows(one: Wrong, known: Sequence[Wrong]) -> bool:
     """Whether this is only the consequence of something that was noted of the same table."""
     noted = {_root(each.field) for each in known if each.table == one.table}
     root = _root(one.field)
-    return root in noted or bool(root in _TARGET | {"streams"} and noted & _TARGET)
+    return root in noted or bool(root in _TARGET and noted & _TARGET)
 
 
 def _root(field: str) -> str:

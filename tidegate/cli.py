@@ -24,8 +24,13 @@ COMMANDS = {
     "apply": _Listed("apply", "Make what a file declares so: shows the plan first."),
     "connections": _Listed("connections", "List, show, add and change what is kept in step."),
     "credentials": _Listed("credentials", "List, add and remove how to authenticate."),
+    "keys": _Listed("keys", "List, add and revoke keys of the API."),
+    "test": _Listed("test", "Ask a remote who we are and what can be read, before or after saving."),
     "sync": _Listed("sync", "Sync now: a connection, or any URL into a file."),
+    "syncs": _Listed("syncs", "List, show and cancel syncs."),
+    "records": _Listed("records", "Export copied records as NDJSON, CSV or Parquet."),
     "events": _Listed("events", "Print what happens, as CloudEvents."),
+    "doctor": _Listed("doctor", "Look for what is wrong with this installation, and say what to do."),
 }
 
 

@@ -88,10 +88,10 @@ async def stored(connection: AsyncConnection) -> Stored:
     """All that a file can declare, as it is now."""
     keys, hooks = credential_table.c, connection_table.c
     sealed: dict[str, str | None] = {}
-    for id_, text in (await connection.execute(select(keys.id, keys.secret))).tuples():
+    for id_, text in await connection.execute(select(keys.id, keys.secret)):
         sealed[credentials.place(id_)] = text
     query = select(hooks.id, hooks.webhook_secret).where(hooks.webhook_secret.is_not(None))
-    for id_, text in (await connection.execute(query)).tuples():
+    for id_, text in await connection.execute(query):
         sealed[place_of_webhook_secret(id_)] = text
     return Stored(
         projects=await projects.listed(connection, 0, ALL),

@@ -11,11 +11,13 @@ from random import Random
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import select
 
 from adapters.base import Adapter
 from adapters.http import LocalBudget
 from api import edits
+from api.checks import Tried, try_unsaved
 from api.wanted import Wanted, as_stored
 from config.logs import Redactor
 from config.secret import Secret
@@ -45,6 +47,19 @@ class StateError(Exception):
     """The state file cannot be used. The message says why and what to do."""
 
 
+class Login(msgspec.Struct, frozen=True):
+    """As whom: with a user name and a secret basic, with a secret alone a token, else nobody."""
+
+    username: str | None
+    secret: Secret | None
+
+    @property
+    def kind(self) -> str:
+        if self.secret is None:
+            return "anonymous"
+        return "pat" if self.username is None else "basic"
+
+
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be read, as whom, and where it goes. `state` makes it incremental."""
 
@@ -60,10 +75,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     patience: timedelta
 
     @property
-    def kind(self) -> str:
-        if self.secret is None:
-            return "anonymous"
-        return "pat" if self.username is None else "basic"
+    def login(self) -> Login:
+        return Login(self.username, self.secret)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -87,6 +100,17 @@ async def sync_into_file(settings: Settings, redactor: Redactor, asked: Asked, t
         if ended.state in ("failed", "cancelled") or (ended.finished_at is None and not ended.pages):
             return Outcome(ended, None)
         return Outcome(ended, await _write(ground, connection, asked))
+
+
+async def try_remote(settings: Settings, redactor: Redactor, wanted: Wanted, login: Login) -> Tried:
+    """What a remote answers, with nothing set up. Raises `BadTarget`, or a 422 problem for what cannot be."""
+    async with _private(settings, redactor, None) as ground:
+        time = Clock(await ground.database.time())
+        async with open_remotes(ground, LocalBudget(time)) as remotes:
+            remotes.adapter_of(wanted.system)
+            credential_id = await _credential(ground, wanted.system, login)
+            tried = replace(wanted, credential_id=credential_id)
+            return await try_unsaved(offline(ground, remotes), tried)
 
 
 @asynccontextmanager
@@ -138,7 +162,7 @@ async def _connection(ground: Ground, remotes: Remotes, asked: Asked) -> Connect
     """The one connection of this database, as it is asked for now."""
     adapter = remotes.adapter_of(asked.system)
     context = offline(ground, remotes)
-    credential_id = await _credential(ground, asked)
+    credential_id = await _credential(ground, asked.system, asked.login)
     wanted = Wanted(
         name=asked.system,
         system=asked.system,
@@ -161,16 +185,16 @@ async def _connection(ground: Ground, remotes: Remotes, asked: Asked) -> Connect
     return await edits.edit(context, before.id, lambda _: wanted)
 
 
-async def _credential(ground: Ground, asked: Asked) -> int | None:
-    if asked.secret is None:
+async def _credential(ground: Ground, system: str, login: Login) -> int | None:
+    if login.secret is None:
         return None
-    values = {"name": asked.kind, "system": asked.system, "kind": asked.kind, "username": asked.username}
+    values = {"name": login.kind, "system": system, "kind": login.kind, "username": login.username}
     async with ground.database.write() as connection:
         now = await clock(connection)
         query = select(credentials_table.c.id).order_by(credentials_table.c.id)
         known = (await connection.execute(query.limit(1))).scalar()
         found = int(known) if known is not None else await credentials.add(connection, values, now)
-        sealed = ground.vault.seal(asked.secret.reveal(), credentials.place(found))
+        sealed = ground.vault.seal(login.secret.reveal(), credentials.place(found))
         await credentials.change(connection, found, {**values, "secret": sealed, "updated_at": now})
     return found
 

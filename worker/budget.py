@@ -1,6 +1,7 @@
 """The budget of each remote host, shared by all workers through Redis: places, pauses, and how fast to go.
 
-The number of places grows by one for each round of good answers and is halved by a host that says no.
+The number of places grows by one for each round of good answers and is halved by a host that says no, or
+that it has nearly enough. One place more is for the records lane alone.
 What Redis forgets is begun anew with caution; stated pauses are in the database too.
 """
 
@@ -18,7 +19,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from adapters.base import RateLimited
-from adapters.http import LocalBudget, wait_or_raise
+from adapters.budget import AT_ONCE
+from adapters.http import Lane, LocalBudget, Place, wait_or_raise
 from store import pauses
 from store.database import Database
 
@@ -33,7 +35,8 @@ KEPT_FROM = timedelta(seconds=5)
 _CAUTIOUS = 2
 _PREFIX = "tidegate:budget:"
 
-# Answers: {granted, wait in ms, known}. A host unknown to Redis starts with few places.
+# Answers: {granted, wait in ms, known}. A host unknown to Redis starts with few places; ARGV[5] is how many
+# there are besides.
 _TAKE = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -43,7 +46,7 @@ if paused > now then return {0, paused - now, known} end
 local limit = tonumber(redis.call('HGET', KEYS[1], 'limit') or ARGV[4])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 local places = math.floor(math.min(limit, tonumber(ARGV[1])))
-if redis.call('ZCARD', KEYS[2]) >= places then return {0, 0, known} end
+if redis.call('ZCARD', KEYS[2]) >= places + ARGV[5] then return {0, 0, known} end
 redis.call('ZADD', KEYS[2], now + ARGV[3] * 1000, ARGV[2])
 redis.call('HSETNX', KEYS[1], 'limit', ARGV[4])
 redis.call('PEXPIRE', KEYS[1], 86400000)
@@ -66,11 +69,15 @@ return 1
 """
 _PAUSE = """
 local clock = redis.call('TIME')
-local until_ = clock[1] * 1000 + math.floor(clock[2] / 1000) + ARGV[1]
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local until_ = now + ARGV[1]
 local paused = tonumber(redis.call('HGET', KEYS[1], 'paused') or 0)
 if until_ > paused then redis.call('HSET', KEYS[1], 'paused', until_) end
 local limit = tonumber(redis.call('HGET', KEYS[1], 'limit') or 0)
-if ARGV[2] == '1' and limit > 1 then redis.call('HSET', KEYS[1], 'limit', math.max(1, limit / 2)) end
+local eased = tonumber(redis.call('HGET', KEYS[1], 'eased') or 0)
+if ARGV[2] == '1' and limit > 1 and now - ARGV[3] >= eased then
+  redis.call('HSET', KEYS[1], 'limit', math.max(1, limit / 2), 'eased', now)
+end
 redis.call('PEXPIRE', KEYS[1], 86400000)
 return 1
 """
@@ -111,45 +118,45 @@ class RedisBudget:
         self._alone = LocalBudget(clock, patience)
 
     @asynccontextmanager
-    async def slot(self, host: str, parallel: int) -> AsyncIterator[None]:
+    async def slot(self, host: str, parallel: int, lane: Lane = "bulk") -> AsyncIterator[Place]:
         member = uuid4().hex
         try:
-            shared = await self._take(host, parallel, member)
+            shared = await self._take(host, parallel, member, lane)
         except (RedisError, OSError) as e:
             log.warning("budget.alone", host=host, error=str(e))
             shared = False
         if not shared:
-            async with self._alone.slot(host, max(1, parallel // 2)):
-                yield
+            async with self._alone.slot(host, max(1, parallel // 2), lane) as place:
+                yield place
             return
-        good = False
+        place, good = Place(), False
         keeping = asyncio.create_task(self._keep(host, member))
         try:
-            yield
-            good = True
+            yield place
+            good = place.good
         finally:
             keeping.cancel()
             await asyncio.shield(self._free(host, parallel, member, good=good))
 
-    async def pause(self, host: str, until: datetime, reason: str) -> None:
+    async def pause(self, host: str, until: datetime, reason: str, asked: timedelta = AT_ONCE) -> None:
         await self._alone.pause(host, until, reason)
         wait = until - self._clock()
         if wait >= KEPT_FROM:
             async with self._database.write() as connection:
                 await pauses.keep(connection, host, until, reason)
         try:
-            await self._pause(host, wait, slower=True)
+            await self._pause(host, wait, asked)
         except (RedisError, OSError) as e:
             log.warning("budget.alone", host=host, error=str(e))
 
-    async def _take(self, host: str, parallel: int, member: str) -> bool:
+    async def _take(self, host: str, parallel: int, member: str, lane: Lane = "bulk") -> bool:
         """Stand in the line for a place. Raises `RateLimited` for a long pause or a long line."""
         line_ends = time.monotonic() + self._line_seconds
         while True:
-            args = (parallel, member, self._place_seconds, _CAUTIOUS)
+            args = (parallel, member, self._place_seconds, _CAUTIOUS, int(lane == "records"))
             granted, wait_ms, known = await self._run(_TAKE, host, *args)
             if not known and (until := await self._kept(host)):
-                await self._pause(host, until - self._clock(), slower=False)
+                await self._pause(host, until - self._clock())
                 if granted:
                     await self._free(host, parallel, member, good=False)
                 continue
@@ -182,8 +189,10 @@ class RedisBudget:
         except (RedisError, OSError) as e:
             log.warning("budget.alone", host=host, error=str(e))
 
-    async def _pause(self, host: str, wait: timedelta, *, slower: bool) -> None:
-        await self._run(_PAUSE, host, round(wait.total_seconds() * 1000), int(slower))
+    async def _pause(self, host: str, wait: timedelta, asked: timedelta | None = None) -> None:
+        """With `asked` also fewer at once, unless they became fewer since that question was sent."""
+        slower, age = int(asked is not None), round((asked or AT_ONCE).total_seconds() * 1000)
+        await self._run(_PAUSE, host, round(wait.total_seconds() * 1000), slower, age)
 
     async def _run(self, script: str, host: str, *args: object) -> list[int]:
         keys = (f"{_PREFIX}{host}", f"{_PREFIX}{host}:places")

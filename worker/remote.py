@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.auth import Anonymous, Auth
 from adapters.base import Adapter, AuthFailed, BadTarget
 from adapters.guard import AddressGuard
-from adapters.http import Budget, Http, Limits, Meter, Session, origin_of
+from adapters.http import Budget, Http, Lane, Limits, Meter, Session, origin_of
 from adapters.oauth2 import LIMITS, Door, OAuth2
 from config.vault import Vault, VaultError
 from store import credentials
@@ -53,13 +53,17 @@ class Remotes:
         connection: Connection,
         clock: Callable[[], datetime],
         meter: Meter,
+        lane: Lane = "bulk",
     ) -> Adapter:
-        """The adapter of a connection. Raises `BadTarget` for a draft or for what no adapter takes."""
+        """The adapter of a connection. Raises `BadTarget` for a draft or for what no adapter takes.
+
+        In the `records` lane its requests have a place of their own at each host.
+        """
         kind = self.adapter_of(connection.system)
         if connection.url is None:
             raise BadTarget("url", "This connection has no URL yet.")
         target = kind.parse(connection.url, connection.params)
-        way = _Way(self._session, self._budget, clock, meter, self._proxy, self.guard)
+        way = _Way(self._session, self._budget, clock, meter, self._proxy, self.guard, lane)
         auth = await self._auth(database, kind, connection.credential_id, way)
         return kind(target, way.to(target.base, auth, kind.limits))
 
@@ -107,6 +111,7 @@ class _Way(msgspec.Struct, frozen=True):
     meter: Meter
     proxy: str | None
     guard: AddressGuard
+    lane: Lane
 
     def to(self, base: str, auth: Auth, limits: Limits) -> Http:
         return Http(
@@ -119,6 +124,7 @@ class _Way(msgspec.Struct, frozen=True):
             self.meter,
             proxy=self.proxy,
             guard=self.guard,
+            lane=self.lane,
         )
 
     def to_tokens(self, token_url: str) -> Door:

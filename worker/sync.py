@@ -158,7 +158,7 @@ async def _open(deps: Deps, sync: Sync, now: datetime, progress: Progress) -> Sl
         of = await connections.get(connection, sync.connection_id)
         if of is None:
             raise LostLeaseError(f"connection {sync.connection_id} is gone")
-        adapter = await deps.remotes.open(connection, of, clock, meter)
+        adapter = await deps.remotes.open(connection, of, clock, meter, sync.lane)
         quarantined = await records.is_quarantined(connection, of.id)
     chosen = None if of.streams is None else frozenset(of.streams)
     target = Target(sync, deps.owner, of.system, deps.tables, quarantined, chosen)

@@ -1,4 +1,4 @@
-"""Azure DevOps Services: projects and work items."""
+"""Azure DevOps, Services and Server: projects, work items, pipelines and builds."""
 
 from adapters.azure.adapter import Azure
 

@@ -4,13 +4,13 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import ClassVar, Protocol
 
-from adapters.auth import Anonymous, Auth, Basic, Bearer
-from adapters.azure import item, projects, urls, work_items
-from adapters.azure.site import API_VERSION, Identity, Site
+from adapters.auth import Anonymous, Auth
+from adapters.azure import build, builds, credential, item, pipelines, projects, urls, work_items
+from adapters.azure.project_list import ProjectList
+from adapters.azure.site import Site
 from adapters.base import (
     AdapterError,
     AuthFailed,
-    BadTarget,
     Check,
     Feed,
     Fetched,
@@ -32,16 +32,16 @@ class Source(Protocol):
     @property
     def feed(self) -> Feed: ...
     async def partitions(self) -> Sequence[Partition]: ...
-    def read(self, cursor: str | None) -> AsyncGenerator[Page, None]: ...
+    def read(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]: ...
     async def fetch(self, keys: Sequence[str]) -> Fetched: ...
     async def check(self) -> Readable: ...
 
 
 class Azure:
-    """Projects and work items of an Azure DevOps organisation or collection, or of one project in it."""
+    """An Azure DevOps organisation or collection, or one project in it: what it holds and what it builds."""
 
     system: ClassVar[str] = "azure"
-    feeds: ClassVar[tuple[Feed, ...]] = (projects.FEED, work_items.FEED)
+    feeds: ClassVar[tuple[Feed, ...]] = (projects.FEED, work_items.FEED, pipelines.FEED, builds.FEED)
     # Azure DevOps slows a busy caller down by up to 30 s a request, with status 200 (vendor docs).
     limits: ClassVar[Limits] = Limits(read=90, total=120, parallel=6)
     overlap: ClassVar[timedelta] = timedelta(minutes=5)
@@ -50,11 +50,14 @@ class Azure:
     query_size: ClassVar[int] = 19_999
 
     def __init__(self, target: Target, http: Http) -> None:
-        self._site = Site(http, target)
+        self._site = site = Site(http, target)
         since = parse_time(target.options.get("since"))
+        listed = ProjectList(site)
         self._sources: Mapping[str, Source] = {
-            projects.NAME: projects.Projects(self._site),
-            item.NAME: work_items.WorkItems(self._site, since, self.overlap, self.query_size),
+            projects.NAME: projects.Projects(site, listed),
+            item.NAME: work_items.WorkItems(site, listed, since, self.overlap, self.query_size),
+            pipelines.NAME: pipelines.Pipelines(site, listed, self.overlap),
+            build.NAME: builds.Builds(site, listed, since, self.overlap),
         }
 
     @staticmethod
@@ -63,25 +66,16 @@ class Azure:
 
     @staticmethod
     def auth(kind: str, username: str | None, reveal: Callable[[], str]) -> Auth:
-        """A personal access token goes as Basic with an empty user name; an Entra token as Bearer."""
-        match kind:
-            case "pat":
-                return Basic("", reveal)
-            case "basic":
-                return Basic(username or "", reveal)
-            case "bearer":
-                return Bearer(reveal)
-            case "anonymous":
-                return Anonymous()
-        raise BadTarget("kind", f"Azure DevOps does not take {kind}; use pat, bearer, basic or anonymous.")
+        """A personal access token goes as Basic with an empty user name; a token of Entra as Bearer."""
+        return credential.auth(kind, username, reveal)
 
     async def check(self) -> Check:
         """Who we are, what is there, and what can be read; a stream's own refusal is its problem alone."""
         identity = await self._site.identity()
-        if identity and identity.anonymous and not self._site.anonymous:
+        if identity and identity.anonymous and not isinstance(self._site.auth, Anonymous):
             raise AuthFailed(
                 f"{self._site.host} does not know this credential and takes us for anonymous.",
-                "The token may be expired, revoked, or of another organisation: give a valid one.",
+                self._site.refused_hint,
             )
         streams: dict[str, Readable] = {}
         errors: list[AdapterError] = []
@@ -94,18 +88,19 @@ class Azure:
         if len(errors) == len(streams):
             raise errors[0]
         account = identity.name if identity else None
-        return Check(account, self._version(identity), streams)
+        return Check(account, self._site.product, streams, self._notes())
 
-    def _version(self, identity: Identity | None) -> str:
-        hosted = self._site.host == "dev.azure.com" or (identity and identity.deployment_type == "hosted")
-        return f"Azure DevOps {'Services' if hosted else 'Server'} (REST API {API_VERSION})"
+    def _notes(self) -> Sequence[str]:
+        """What a person should know although nothing is wrong yet."""
+        if self._site.hosted and isinstance(self._site.auth, credential.Token):
+            return (credential.about_global_tokens(self._site.now()),)
+        return ()
 
     async def plan(self, feed: str) -> Sequence[Partition]:
         return await self._sources[feed].partitions()
 
     def read(self, feed: str, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]:
-        """Both feeds have one partition, so its name adds nothing."""
-        return self._sources[feed].read(cursor)
+        return self._sources[feed].read(partition, cursor)
 
     async def fetch(self, stream: str, keys: Sequence[str]) -> Fetched:
         return await self._sources[stream].fetch(keys)

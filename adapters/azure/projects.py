@@ -5,6 +5,9 @@ from datetime import datetime
 
 import msgspec
 
+from adapters.azure.credential import PROJECTS
+from adapters.azure.listing import Patience, next_token
+from adapters.azure.project_list import ProjectList
 from adapters.azure.site import PROJECTS_PARAMS, PROJECTS_PATH, Envelope, Site
 from adapters.azure.urls import segment
 from adapters.azure.values import moment, text
@@ -41,9 +44,6 @@ STREAM = Stream(
     volatile=("_links", "defaultTeam"),
 )
 FEED = Feed(NAME, (STREAM,))
-
-_TOKEN = "x-ms-continuationtoken"  # noqa: S105 - the name of a header
-_EMPTY_PAGES = 10
 
 
 class _Project(msgspec.Struct, rename="camel"):
@@ -97,35 +97,32 @@ class Projects:
 
     feed = FEED
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, projects: ProjectList) -> None:
         self._site = site
+        self._projects = projects
 
     async def partitions(self) -> Sequence[Partition]:
         await self._site.place()
         return [Partition("all")]
 
-    async def read(self, cursor: str | None) -> AsyncGenerator[Page, None]:
+    async def read(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]:
+        """There is one partition, so its name adds nothing."""
         place = await self._site.place()
         if place.project is not None:
             yield await self._only(place.project)
             return
         walk = msgspec.json.decode(cursor, type=_Walk) if cursor else _Walk()
-        tokens, empty = {walk.token}, 0
+        patience = Patience(self._site.host, NAME, walk.token)
         while True:
             page, token = await self._page(walk)
-            if token and token in tokens:
-                raise Unreadable(f"{self._site.host} gave the same continuation token for projects twice.")
-            empty = 0 if page.records or page.rejected else empty + 1
-            if token and empty >= _EMPTY_PAGES:
-                raise Unreadable(f"{self._site.host} lists projects in empty pages without end.")
+            patience.spend(token, len(page.records) + len(page.rejected))
             yield page
             if not token:
                 return
-            tokens.add(token)
             walk = msgspec.json.decode(page.cursor, type=_Walk)
 
     async def _only(self, name: str) -> Page:
-        reply = self._site.take_opening() or await self._site.get(f"{PROJECTS_PATH}/{segment(name)}")
+        reply = await self._projects.ask()
         read, project = read_project(msgspec.Raw(_whole(reply)))
         if isinstance(read, Rejected):
             raise Unreadable(f"{self._site.host} answered for the project {name} with something else.")
@@ -134,15 +131,11 @@ class Projects:
 
     async def _page(self, walk: _Walk) -> tuple[Page, str]:
         """One page of the list and the token of the next; empty at the end."""
-        reply = None if walk.token else self._site.take_opening()
-        if reply is None:
-            asking = {"continuationToken": walk.token} if walk.token else {}
-            reply = await self._site.get(PROJECTS_PATH, PROJECTS_PARAMS | asking)
+        reply = await self._projects.ask(walk.token)
         found = [read_project(raw) for raw in decode(reply, Envelope).value]
         private = any(project and project.visibility != "public" for _, project in found)
         await self._site.prove(reply, private=private)
-        # The vendor puts the token into a header, an integer count of what was listed (reported by users).
-        token = reply.headers.get(_TOKEN, "")
+        token = next_token(reply)
         seen = walk.seen + len(found)
         page = Page(
             reply.sent_at,
@@ -158,7 +151,7 @@ class Projects:
         """Projects by GUID: those of the list as `read` sees them, the others asked for one by one."""
         observed_at: datetime | None = None
         listed: dict[str, Record] = {}
-        async for page in self.read(None):
+        async for page in self.read(Partition("all"), None):
             observed_at = observed_at or page.observed_at
             listed |= {record.key: record for record in page.records}
         records, missing = [], []
@@ -176,7 +169,7 @@ class Projects:
         """What became of a project that is not in the list: proof comes from the bin, kept for 28 days."""
         place = await self._site.place()
         try:
-            reply = await self._site.get(f"{PROJECTS_PATH}/{segment(key)}")
+            reply = await self._site.get(f"{PROJECTS_PATH}/{segment(key)}", None, PROJECTS)
         except NotFound:
             return "deleted" if key.lower() in await self._deleted() else "hidden"
         read, project = read_project(msgspec.Raw(_whole(reply)))
@@ -188,8 +181,9 @@ class Projects:
 
     async def _deleted(self) -> set[str]:
         """The projects in the bin; empty where we may not look into it."""
+        asking = PROJECTS_PARAMS | {"stateFilter": "deleted", "$top": "1000"}
         try:
-            reply = await self._site.get(PROJECTS_PATH, {"stateFilter": "deleted", "$top": "1000"})
+            reply = await self._site.get(PROJECTS_PATH, asking, PROJECTS)
         except (Forbidden, NotFound, QueryRejected):
             return set()
         return {_id.decode(raw).id.lower() for raw in decode(reply, Envelope).value}
@@ -197,7 +191,7 @@ class Projects:
     async def check(self) -> Readable:
         """How many projects are shown to us."""
         count = 0
-        async for page in self.read(None):
+        async for page in self.read(Partition("all"), None):
             count += len(page.records) + len(page.rejected)
         return Readable(True, count)
 

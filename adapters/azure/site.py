@@ -1,29 +1,38 @@
 """One organisation or collection: where it is, how it is asked, and as whom."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from urllib.parse import urlsplit
 
 import msgspec
 
-from adapters.azure.errors import judge
-from adapters.azure.urls import segment
-from adapters.base import AuthFailed, NotFound, QueryRejected, Target
+from adapters.auth import Auth
+from adapters.azure import credential
+from adapters.azure.credential import Need
+from adapters.azure.errors import Unaccepted, VersionRefused, judge
+from adapters.azure.identity import NOBODY, Identity
+from adapters.azure.urls import SERVICES, segment
+from adapters.base import AdapterError, AuthFailed, Forbidden, NotFound, QueryRejected, Target
 from adapters.http import Http
 from adapters.reply import Reply, decode
 
-API_VERSION = "7.1"
-#: Connection data never left preview; without the suffix it is refused (reported by users).
-_PREVIEW = "7.1-preview"
+#: The newest version that is no preview, and what to go down by where a server does not say what it knows.
+NEWEST = "7.1"
+_OLDER = ("7.0", "6.0", "5.1", "5.0")
 PROJECTS_PATH = "/_apis/projects"
 #: Only projects that can be read: one being created, deleted or in the bin has no readable content, and
 #: leaving the list is what makes a census ask about it. Stated, because a server's default may differ.
 PROJECTS_PARAMS = {"stateFilter": "wellFormed", "$top": "100"}
 #: A bad token is told to our face, not by a redirect to a sign-in page (reported by users).
 _HEADERS = {"X-TFS-FedAuthRedirect": "Suppress"}
-#: Who an anonymous caller is to Azure DevOps (seen in answers quoted by users).
-_NOBODY = ("00000000-0000-0000-0000-000000000000", "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa")
+_NOT_FOUND_HINT = (
+    "Give the address of the organization or collection, or of a project in it, like "
+    "https://dev.azure.com/company or https://tfs.company.com/tfs/DefaultCollection/project. What the "
+    "account may not see looks the same."
+)
+
+Ask = Callable[[str], Awaitable[Reply]]
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -39,45 +48,11 @@ class Envelope(msgspec.Struct, frozen=True):
     value: list[msgspec.Raw]
 
 
-class _Property(msgspec.Struct, frozen=True):
-    text: object = msgspec.field(name="$value", default=None)
-
-
-class _Properties(msgspec.Struct, frozen=True):
-    account: _Property = msgspec.field(name="Account", default=_Property())
-
-
-class _User(msgspec.Struct, frozen=True, rename="camel"):
-    id: str = ""
-    descriptor: str = ""
-    provider_display_name: str | None = None
-    custom_display_name: str | None = None
-    properties: _Properties = _Properties()
-
-
-class Identity(msgspec.Struct, frozen=True, rename="camel"):
-    """Who the remote takes us for, and what kind of installation it says it is."""
-
-    authenticated_user: _User
-    deployment_type: str = ""
-
-    @property
-    def anonymous(self) -> bool:
-        user = self.authenticated_user
-        return user.id in ("", *_NOBODY) or user.descriptor.startswith("System:PublicAccess")
-
-    @property
-    def name(self) -> str:
-        if self.anonymous:
-            return "anonymous"
-        user = self.authenticated_user
-        name = user.custom_display_name or user.provider_display_name or user.id
-        account = user.properties.account.text
-        return f"{name} ({account})" if isinstance(account, str) and account != name else name
-
-
 class Site:
-    """Requests below the place that a connection names; what was learned is kept for one slice."""
+    """Requests below the place that a connection names; what was learned is kept for one slice.
+
+    Every request names the newest API version that the remote has not refused, `version`.
+    """
 
     def __init__(self, http: Http, target: Target) -> None:
         self._http = http
@@ -85,6 +60,9 @@ class Site:
         self._place = None if self._tail else Place(project=target.options.get("project"))
         self._asking = asyncio.Lock()
         self._opening: Reply | None = None
+        self.version = NEWEST
+        #: Whether this is known to be Azure DevOps Services: by its address, or because it says so.
+        self.hosted = self.host == SERVICES
         # Who goes anonymously claims nothing that would have to be proved.
         self._known = http.anonymous
 
@@ -93,8 +71,13 @@ class Site:
         return urlsplit(self._http.host).netloc
 
     @property
-    def anonymous(self) -> bool:
-        return self._http.anonymous
+    def auth(self) -> Auth:
+        return self._http.auth
+
+    @property
+    def product(self) -> str:
+        """What the remote is, as far as it has been asked."""
+        return "Azure DevOps Services" if self.hosted else f"Azure DevOps Server (REST API {self.version})"
 
     def now(self) -> datetime:
         """The time by the clock of the sync, for an answer that needed no request."""
@@ -114,18 +97,21 @@ class Site:
         """
         whole = f"/{segment(tail)}"
         try:
-            reply = await self._get(whole + PROJECTS_PATH, PROJECTS_PARAMS)
+            reply = await self._get(whole, PROJECTS_PATH, PROJECTS_PARAMS, credential.PROJECTS)
             place, refused = Place(root=whole), f"{reply.summary}, and not with JSON."
+        except VersionRefused:
+            raise
         except (NotFound, QueryRejected) as e:
             reply, refused = None, e.message
         if reply is None or not reply.is_json:
             place = Place(project=tail)
             try:
-                reply = await self._get(f"{PROJECTS_PATH}/{segment(tail)}")
+                reply = await self._get("", f"{PROJECTS_PATH}/{segment(tail)}", None, credential.PROJECTS)
             except (NotFound, QueryRejected):
                 raise NotFound(
                     f"{tail} is neither an organisation or collection of {self.host} nor a project there: "
-                    f"{refused}"
+                    f"{refused}",
+                    _NOT_FOUND_HINT,
                 ) from None
         self._opening = reply
         return place
@@ -135,21 +121,87 @@ class Site:
         reply, self._opening = self._opening, None
         return reply
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None) -> Reply:
-        """The answer of `path` below the organisation, with every refusal named."""
+    async def get(self, path: str, params: Mapping[str, str] | None, need: Need) -> Reply:
+        """The answer of `path` below the organisation, with every refusal named; `need` is what it takes."""
         place = await self.place()
-        return await self._get(place.root + path, params)
+        return await self._get(place.root, path, params, need)
 
-    async def post(self, path: str, body: object, params: Mapping[str, str] | None = None) -> Reply:
+    async def post(self, path: str, body: object, params: Mapping[str, str] | None, need: Need) -> Reply:
         """Like `get`, for questions too long for a URL. Proves our identity with the answer."""
-        place = await self.place()
-        asking = {"api-version": API_VERSION, **(params or {})}
-        reply = await self._http.post(place.root + path, body, asking, _HEADERS, judge)
+        root = (await self.place()).root
+
+        async def ask(version: str) -> Reply:
+            asking = {"api-version": version, **(params or {})}
+            return await self._http.post(root + path, body, asking, _HEADERS, self._judge)
+
+        reply = await self._answer(ask, root, need)
         await self.prove(reply)
         return reply
 
-    async def _get(self, path: str, params: Mapping[str, str] | None = None) -> Reply:
-        return await self._http.get(path, {"api-version": API_VERSION, **(params or {})}, _HEADERS, judge)
+    async def _get(self, root: str, path: str, params: Mapping[str, str] | None, need: Need) -> Reply:
+        async def ask(version: str) -> Reply:
+            asking = {"api-version": version, **(params or {})}
+            return await self._http.get(root + path, asking, _HEADERS, self._judge)
+
+        return await self._answer(ask, root, need)
+
+    async def _answer(self, ask: Ask, root: str, need: Need) -> Reply:
+        """What `ask` brings, in a version that the remote knows. A refusal says what would help."""
+        try:
+            return await self._negotiated(ask)
+        except (AuthFailed, Forbidden) as e:
+            refusal = e
+        raise await self._explained(refusal, root, need)
+
+    async def _negotiated(self, ask: Ask) -> Reply:
+        """An older server refuses our version and names its own, which is then kept to."""
+        while True:
+            version = self.version
+            try:
+                return await ask(version)
+            except VersionRefused as e:
+                # Another request may have learned it meanwhile.
+                if self.version == version:
+                    self.version = _older(e, version)
+
+    async def _explained(self, refusal: AdapterError, root: str, need: Need) -> AdapterError:
+        """The refusal with a hint for this kind of credential.
+
+        A token without the scope gets the same bare 401 as a wrong one (reported by users). Who we are is
+        then asked, which takes no scope; not with a password: a second failure may lock its account.
+        """
+        if isinstance(refusal, Unaccepted) and not self._http.anonymous:
+            name = None if credential.has_password(self.auth) else await self._named(root)
+            if name is not None:
+                message = f"{self.host} knows {name}, but does not let this credential read {need.what}."
+                return Forbidden(message, credential.needed_hint(self.auth, need))
+        if refusal.hint == Forbidden.default_hint:
+            return Forbidden(refusal.message, credential.needed_hint(self.auth, need))
+        return self._hinted(refusal)
+
+    def _hinted(self, refusal: AdapterError) -> AdapterError:
+        if refusal.hint == AuthFailed.default_hint:
+            return AuthFailed(refusal.message, self.refused_hint)
+        return refusal
+
+    async def _named(self, root: str) -> str | None:
+        """Who the remote says we are; None where it knows nobody by this credential."""
+        try:
+            identity = await self._identity(root)
+        except (AuthFailed, Forbidden):
+            return None
+        return identity.name if identity and not identity.anonymous else None
+
+    @property
+    def refused_hint(self) -> str:
+        """What to do about our credential, which was not accepted."""
+        return credential.refused_hint(self.auth, self.now(), hosted=self.hosted)
+
+    def _judge(self, reply: Reply) -> AdapterError | None:
+        # Seen in recorded answers: Azure DevOps Services names its own host in the realm of a refusal.
+        if "visualstudio.com" in " ".join(reply.headers.getall("WWW-Authenticate", [])):
+            self.hosted = True
+        return judge(reply)
 
     async def prove(self, reply: Reply, *, private: bool = False) -> None:
         """Raise `AuthFailed` if our credential was silently taken for nobody's.
@@ -160,21 +212,47 @@ class Site:
         if self._known:
             return
         user = reply.headers.get("X-VSS-UserData", "").partition(":")[0]
-        if not private and (not user or user in _NOBODY):
+        if not private and (not user or user in NOBODY):
             identity = await self.identity()
             if identity and identity.anonymous:
                 raise AuthFailed(
                     f"{self.host} does not know this credential and shows only what is public.",
-                    "The token may be expired, revoked, or of another organisation: give a valid one.",
+                    self.refused_hint,
                 )
         self._known = True
 
     async def identity(self) -> Identity | None:
         """Who we are there; None where the remote does not tell."""
-        place = await self.place()
-        asking = {"api-version": _PREVIEW, "connectOptions": "none"}
+        return await self._identity((await self.place()).root)
+
+    async def _identity(self, root: str) -> Identity | None:
+        async def ask(version: str) -> Reply:
+            # Connection data never left preview; without the suffix it is refused (reported by users).
+            asking = {"api-version": f"{version}-preview", "connectOptions": "none"}
+            return await self._http.get(f"{root}/_apis/connectionData", asking, _HEADERS, self._judge)
+
         try:
-            reply = await self._http.get(f"{place.root}/_apis/connectionData", asking, _HEADERS, judge)
+            reply = await self._negotiated(ask)
         except (NotFound, QueryRejected):
             return None
-        return decode(reply, Identity)
+        except AuthFailed as e:
+            refusal = e
+        else:
+            identity = decode(reply, Identity)
+            self.hosted = self.hosted or identity.hosted
+            return identity
+        raise self._hinted(refusal)
+
+
+def _older(refused: VersionRefused, version: str) -> str:
+    """The version to go on with after `version` was refused. Raises `refused` if there is none we speak."""
+    known = refused.newest
+    if known is None or _order(known) >= _order(version):
+        known = next((older for older in _OLDER if _order(older) < _order(version)), None)
+    if known is None or _order(known) < _order(_OLDER[-1]):
+        raise refused
+    return known
+
+
+def _order(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

@@ -49,3 +49,15 @@ def person_id(value: object) -> str | None:
     if isinstance(value, Person):
         return value.id
     return text(value.get("id")) if isinstance(value, dict) else None
+
+
+def identifier(value: object) -> str | None:
+    """An id as text, whether it is sent as a text or as a number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return text(value)
+
+
+def is_id(key: str) -> bool:
+    """Whether a key is a number that the remote could have given."""
+    return key.isascii() and key.isdigit() and int(key) < 1 << 31

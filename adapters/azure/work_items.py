@@ -1,16 +1,17 @@
 """Work items: ids by query, oldest id first, bodies in batches of 200."""
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 from datetime import datetime, timedelta
 
 import msgspec
 
-from adapters.azure.ahead import ahead
+from adapters.azure.credential import WORK_ITEMS
 from adapters.azure.errors import TooManyItems
 from adapters.azure.item import NAME, STREAM, read_item
-from adapters.azure.site import PROJECTS_PATH, Envelope, Site
+from adapters.azure.project_list import ProjectList
+from adapters.azure.site import Envelope, Site
 from adapters.azure.urls import segment
+from adapters.azure.values import is_id
 from adapters.base import (
     Feed,
     Fetched,
@@ -47,10 +48,6 @@ class _Reference(msgspec.Struct, frozen=True):
 
 class _Answer(msgspec.Struct, frozen=True, rename="camel"):
     work_items: list[_Reference]
-
-
-class _Named(msgspec.Struct, frozen=True):
-    name: str
 
 
 class _Deleted(msgspec.Struct, frozen=True):
@@ -102,9 +99,12 @@ class WorkItems:
 
     feed = FEED
 
-    def __init__(self, site: Site, since: datetime | None, overlap: timedelta, most: int) -> None:
+    def __init__(
+        self, site: Site, projects: ProjectList, since: datetime | None, overlap: timedelta, most: int
+    ) -> None:
         """`most` ids are asked for in one query."""
         self._site = site
+        self._projects = projects
         self._since = since
         self._overlap = overlap
         self._most = most
@@ -114,41 +114,39 @@ class WorkItems:
         place = await self._site.place()
         return [Partition(place.project or "all")]
 
-    async def read(self, cursor: str | None) -> AsyncGenerator[Page, None]:
+    async def read(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]:
+        """There is one partition, so its name adds nothing."""
         walk = msgspec.json.decode(cursor, type=_Walk) if cursor else _Walk(since=self._since)
         final = False
         while not final:
             found = await self._ids(walk)
             walk = msgspec.structs.replace(walk, started=walk.started or found.asked_at)
             final = found.final
-            async with aclosing(self._pages(walk, found)) as pages:
-                async for page, after in pages:
-                    walk = after
-                    yield page
+            async for page, after in self._pages(walk, found):
+                walk = after
+                yield page
             walk = msgspec.structs.replace(walk, last=found.through)
 
     async def _pages(self, walk: _Walk, found: _Ids) -> AsyncGenerator[tuple[Page, _Walk], None]:
         """A page a batch. At the end of the last the walk is over, and the next one's start is known."""
         if found.final and not found.ids:
             yield Page(found.sent_at, self._over(walk), expected={NAME: walk.seen}, end=True), walk
-        batches = [found.ids[at : at + BATCH] for at in range(0, len(found.ids), BATCH)]
-        left = len(found.ids)
-        async with aclosing(ahead(self._listed, batches)) as answers:
-            async for answer in answers:
-                left -= len(answer.asked)
-                # Items that vanished between query and batch are not there to be counted.
-                seen = walk.seen + len(answer.records) + len(answer.rejected)
-                walk = msgspec.structs.replace(walk, last=answer.asked[-1], seen=seen)
-                end = found.final and left == 0
-                page = Page(
-                    answer.sent_at,
-                    self._over(walk) if end else walk.text,
-                    answer.records,
-                    answer.rejected,
-                    expected={NAME: seen + left} if found.final else None,
-                    end=end,
-                )
-                yield page, walk
+        for at in range(0, len(found.ids), BATCH):
+            answer = await self._listed(found.ids[at : at + BATCH])
+            left = len(found.ids) - at - len(answer.asked)
+            # Items that vanished between query and batch are not there to be counted.
+            seen = walk.seen + len(answer.records) + len(answer.rejected)
+            walk = msgspec.structs.replace(walk, last=answer.asked[-1], seen=seen)
+            end = found.final and left == 0
+            page = Page(
+                answer.sent_at,
+                self._over(walk) if end else walk.text,
+                answer.records,
+                answer.rejected,
+                expected={NAME: seen + left} if found.final else None,
+                end=end,
+            )
+            yield page, walk
 
     def _over(self, walk: _Walk) -> str:
         return _Walk(since=walk.started - self._overlap if walk.started else walk.since).text
@@ -179,6 +177,7 @@ class WorkItems:
             {"query": _wiql([*scope, *conditions])},
             # Without time precision a time in a condition is refused (reported by users).
             {"timePrecision": "true", "$top": str(most)},
+            WORK_ITEMS,
         )
         ids = [item.id for item in decode(reply, _Answer).work_items]
         top = through or (ids[-1] if ids else walk.last)
@@ -200,15 +199,14 @@ class WorkItems:
         if self._project is None and place.project is not None:
             name = place.project
             if len(name) == _GUID_LENGTH and name.count("-") == 4:
-                reply = await self._site.get(f"{PROJECTS_PATH}/{segment(name)}")
-                name = decode(reply, _Named).name
+                name = next((project.name for project in await self._projects.all()), name)
             self._project = name
         return self._project
 
     async def _bodies(self, ids: Sequence[int]) -> _Bodies:
         """What these ids are now; deleted and hidden ones come as null, or not at all."""
         asking = {"ids": ids, "$expand": "relations", "errorPolicy": "omit"}
-        reply = await self._site.post(_BODIES, asking)
+        reply = await self._site.post(_BODIES, asking, None, WORK_ITEMS)
         values = decode(reply, Envelope).value
         # One element for each id, in their order: so even an illegible one can be told.
         hints = ids if len(values) == len(ids) else [None] * len(values)
@@ -228,7 +226,7 @@ class WorkItems:
 
     async def fetch(self, keys: Sequence[str]) -> Fetched:
         """Work items by id; of a missing one the recycle bin is the only proof that it was deleted."""
-        ids = sorted({int(key) for key in keys if _is_id(key)})
+        ids = sorted({int(key) for key in keys if is_id(key)})
         bodies = await self._bodies(ids) if ids else _Bodies(ids, self._site.now(), [], [])
         if any(read.key is None for read in bodies.rejected):
             raise Unreadable(f"{self._site.host} answered for work items with something else.")
@@ -238,7 +236,7 @@ class WorkItems:
         missing = [Missing(key, "left") for key in away]
         settled = {*found, *(read.key for read in bodies.rejected)}
         unknown = [key for key in dict.fromkeys(keys) if key not in settled]
-        in_bin = await self._in_bin([key for key in unknown if _is_id(key)])
+        in_bin = await self._in_bin([key for key in unknown if is_id(key)])
         for key in unknown:
             reason: Gone = "deleted" if key in in_bin else "hidden"
             missing.append(Missing(key, reason))
@@ -250,7 +248,7 @@ class WorkItems:
         if not keys:
             return set()
         try:
-            reply = await self._site.get(_BIN, {"ids": ",".join(keys)})
+            reply = await self._site.get(_BIN, {"ids": ",".join(keys)}, WORK_ITEMS)
         except (Forbidden, NotFound, QueryRejected):
             return set()
         # Seen both bare and in the usual envelope (documented examples, vendor's OpenAPI document).
@@ -259,12 +257,12 @@ class WorkItems:
         return {str(entry.id) for entry in listed if entry is not None and entry.code == 200}
 
     async def check(self) -> Readable:
-        """Whether a query is answered; counting would mean to list every id."""
-        path, scope = await self._scope()
-        asking = {"query": _wiql([*scope, "[System.Id] > 0"])}
-        reply = await self._site.post(path, asking, {"timePrecision": "true", "$top": "1"})
-        decode(reply, _Answer)
-        return Readable(True)
+        """Whether a query is answered, and how many ids it names if one answer holds them all."""
+        try:
+            found = await self._query(_Walk(since=self._since), self._most, None)
+        except TooManyItems:
+            return Readable(True)
+        return Readable(True, len(found.ids) if found.final else None)
 
 
 class _Bin(msgspec.Struct, frozen=True):
@@ -274,10 +272,6 @@ class _Bin(msgspec.Struct, frozen=True):
 def _wiql(conditions: Sequence[str]) -> str:
     where = " AND ".join(conditions)
     return f"SELECT [System.Id] FROM WorkItems WHERE {where} ORDER BY [System.Id] ASC"  # noqa: S608 - not SQL
-
-
-def _is_id(key: str) -> bool:
-    return key.isascii() and key.isdigit() and int(key) < 1 << 31
 
 
 def _in_project(record: Record, project: str) -> bool:

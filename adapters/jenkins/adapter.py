@@ -2,23 +2,48 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import ClassVar
 
 import msgspec
 
 from adapters.auth import Anonymous, Auth, Basic, Bearer
-from adapters.base import BadTarget, Check, Feed, Fetched, Page, Partition, Readable, Target
-from adapters.http import Http, Limits
+from adapters.base import (
+    BadTarget,
+    Check,
+    Feed,
+    Fetched,
+    NotFound,
+    Page,
+    Partition,
+    Target,
+    TooLarge,
+)
+from adapters.http import Http, Limits, Reply
 from adapters.jenkins.builds import BUILDS, Mark, read_builds
 from adapters.jenkins.controller import Controller, version
 from adapters.jenkins.jobs import JOB_TREE, JOBS, Item, read_answer
-from adapters.jenkins.listing import Listing, list_items, open_target
+from adapters.jenkins.listing import Listing, list_items
 from adapters.jenkins.lookup import Lookup
-from adapters.jenkins.urls import item_path, parse
-from adapters.jenkins.walk import Patience, advance, dump, is_idle, load, next_range, on
+from adapters.jenkins.survey import readable
+from adapters.jenkins.urls import full_name, item_path, parse
+from adapters.jenkins.walk import (
+    PAGE,
+    Cursor,
+    Patience,
+    Range,
+    advance,
+    dump,
+    is_idle,
+    load,
+    next_range,
+    on,
+)
 
 _JOBS_A_PAGE = 500
+# A check opens so many containers; with more of them it does not count.
+_OPENED_BY_CHECK = 50
 
 
 class _After(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -71,14 +96,10 @@ class Jenkins:
                 raise BadTarget("kind", f"Jenkins takes basic, bearer or anonymous, not {kind}.")
 
     async def check(self) -> Check:
-        """Counts are told where one answer holds them all."""
+        """The count is told unless there are too many folders to look into."""
         account = await self._controller.prove()
-        answer, reply = await open_target(self._controller, self._target)
-        found = [answer.item, *(answer.children or [])]
-        whole = all(isinstance(item, Item) and item.mark for item in answer.children or [])
-        count = sum(isinstance(item, Item) for item in found)
-        jobs = Readable(True, count if whole else None)
-        return Check(account, version(reply), {"jobs": jobs, "builds": Readable(True)})
+        listing = await list_items(self._controller, self._target, _OPENED_BY_CHECK)
+        return Check(account, version(listing.reply), readable(listing, account))
 
     async def plan(self, feed: str) -> Sequence[Partition]:
         """Jobs: all in one partition. Builds: a partition for each job, marked with its newest build.
@@ -127,26 +148,52 @@ class Jenkins:
 
     async def _read_builds(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]:
         job = partition.name
-        mark = await self._mark(partition)
-        position = on(load(cursor), mark)
-        patience = Patience(position, mark)
-        if is_idle(position, mark):
-            yield Page(self._observed_at(), dump(position), end=True)
+        position = load(cursor)
+        try:
+            mark = await self._mark(partition)
+            position = on(position, mark)
+            if is_idle(position, mark):
+                yield Page(self._observed_at(), dump(position), end=True)
+                return
+            async with aclosing(self._walk(job, position, mark)) as pages:
+                async for page in pages:
+                    position = load(page.cursor)
+                    yield page
+        except NotFound:
+            if await self._is_still_there(job):
+                raise
+            # The job was deleted since it was listed, and its builds with it: there is nothing left to read.
+            yield Page(self._controller.now(), dump(position), end=True)
+
+    async def _walk(self, job: str, position: Cursor, mark: Mark) -> AsyncGenerator[Page, None]:
+        size = PAGE
+        patience = Patience(position, mark, size)
         while not is_idle(position, mark):
-            asked = next_range(position, mark)
-            reply = await self._controller.ask(item_path(job), asked.tree)
+            asked = next_range(position, mark, size)
+            try:
+                reply = await self._range(job, asked)
+            except TooLarge:
+                if size <= 2:
+                    raise
+                size = max(2, size // 4)
+                patience = Patience(position, mark, size)
+                continue
             found = read_builds(reply, job, self._controller.base, newest=asked.newest)
             step = advance(position, asked, found, mark, self._since)
             patience.spend(step)
             position = step.cursor
             records = {b.record.key: b.record for b in step.builds if b.at >= self._since}
-            yield Page(
-                reply.sent_at,
-                dump(position),
-                list(records.values()),
-                found.rejected,
-                end=is_idle(position, mark),
-            )
+            end = is_idle(position, mark)
+            yield Page(reply.sent_at, dump(position), list(records.values()), found.rejected, end=end)
+
+    async def _range(self, job: str, asked: Range) -> Reply:
+        return await self._controller.ask(item_path(job), asked.tree)
+
+    async def _is_still_there(self, job: str) -> bool:
+        """Whether a job that was not found is one all the same; the target itself must be there."""
+        if job == full_name(self._target.options["path"]):
+            return True
+        return await self._controller.lists(job)
 
     async def _mark(self, partition: Partition) -> Mark:
         """The mark of planning; where there is none, the job is asked."""

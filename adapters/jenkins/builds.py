@@ -15,7 +15,8 @@ from adapters.times import from_millis
 # Not asked for: estimatedDuration, which changes with every later build.
 BUILD_TREE = (
     "number,id,url,displayName,fullDisplayName,description,result,building,timestamp,duration,queueId,"
-    f"keepLog,builtOn,{ACTIONS_TREE}"
+    # Of a matrix build: one run for each combination. Their links would change with Jenkins' address.
+    f"keepLog,builtOn,{ACTIONS_TREE},runs[number,fullDisplayName,result,building,timestamp,duration]"
 )
 
 BUILDS = Stream(
@@ -34,6 +35,7 @@ BUILDS = Stream(
         Column("node", "text", "builtOn"),
         Column("queue_id", "integer", "queueId"),
         *ACTION_COLUMNS,
+        Column("runs", "integer", "runs"),
     ),
     parent="jobs",
     # Jenkins writes links with its configured address, which may change without any build changing.
@@ -81,6 +83,11 @@ class _Build(msgspec.Struct, rename="camel"):
     built_on: object = None
     queue_id: object = None
     actions: msgspec.Raw = msgspec.Raw()
+    runs: msgspec.Raw = msgspec.Raw()
+
+
+class _Run(msgspec.Struct, gc=False):
+    number: object = None
 
 
 class _Number(msgspec.Struct):
@@ -107,6 +114,7 @@ class Build(msgspec.Struct, frozen=True):
 
 _build = msgspec.json.Decoder(_Build)
 _number = msgspec.json.Decoder(_Number)
+_runs = msgspec.json.Decoder(list[_Run])
 
 
 class Builds(msgspec.Struct, frozen=True):
@@ -170,9 +178,21 @@ def read_build(body: bytes, job: str, base: str) -> Build | Rejected:
             text(build.built_on) or None,
             whole(build.queue_id),
             *action_values(build.actions, unquote(job.rpartition("/")[2])),
+            _runs_of(build),
         ),
     )
     return Build(build.number, build.timestamp, record)
+
+
+def _runs_of(build: _Build) -> int | None:
+    """How many combinations this matrix build ran; None for other kinds.
+
+    A build of only some combinations lists older runs of the others, by the numbers of their own builds.
+    """
+    try:
+        return sum(run.number == build.number for run in _runs.decode(build.runs)) if build.runs else None
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _legible_key(body: bytes, job: str) -> str | None:

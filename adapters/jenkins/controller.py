@@ -1,28 +1,14 @@
-"""Questions to one Jenkins controller, and what its answers mean."""
+"""Questions to one Jenkins controller, and the proof of who answers and whom it takes us for."""
 
-import re
 from datetime import datetime
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from adapters.auth import Bearer
-from adapters.base import (
-    AdapterError,
-    AuthFailed,
-    Forbidden,
-    NotFound,
-    QueryRejected,
-    Unavailable,
-    Unreadable,
-)
-from adapters.http import Http, Reply, decode, retry_after
-
-_USE_BASIC = "Jenkins wants a user name with an API token of that user (credential kind basic)."
-_NOT_JENKINS = (
-    "Check that the URL leads to Jenkins itself, with its context path, and not to a proxy or login page."
-)
-_ENCODED_SLASH = "A proxy in front of Jenkins must pass encoded slashes (%2F) on unchanged."
+from adapters.auth import Basic
+from adapters.base import AdapterError, AuthFailed, Forbidden, NotFound, Unreadable
+from adapters.http import Http, Reply, decode
+from adapters.jenkins.refusals import USE_BASIC, Asker, LoginAsked, NotFoundUnsigned
+from adapters.jenkins.urls import item_path
 
 
 class _WhoAmI(msgspec.Struct):
@@ -38,13 +24,25 @@ class _Security(msgspec.Struct):
     use_security: bool = msgspec.field(default=True, name="useSecurity")
 
 
+class _Name(msgspec.Struct):
+    name: str
+
+
+class _Names(msgspec.Struct):
+    """`jobs` is missing from what is no container."""
+
+    name: str | None = None
+    jobs: list[_Name] | None = None
+
+
 class Controller:
     """Asks below one root. Every method raises `AdapterError` only."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
-        self.anonymous = http.anonymous
+        self._asker = Asker(anonymous=http.anonymous, basic=isinstance(http.auth, Basic))
         self._account: str | None = None
+        self._is_jenkins = False
 
     @property
     def base(self) -> str:
@@ -55,7 +53,19 @@ class Controller:
 
     async def ask(self, path: str, tree: str) -> Reply:
         """The JSON of what is at `path` (percent-encoded), cut to `tree`; it is Jenkins that answers."""
-        return await self._http.get(f"{path}/api/json", {"tree": tree}, judge=self._judge)
+        try:
+            reply = await self._get(path, tree)
+        except NotFoundUnsigned as e:
+            await self._prove_jenkins(path, e)
+            raise self._asker.not_found(self.base + path) from None
+        except LoginAsked as e:
+            if not path or not await self._is_known():
+                raise AuthFailed(e.message, e.hint) from None
+            raise self._asker.forbidden(
+                self.base + path, self._account or "", "the permission Job/Read is missing"
+            ) from None
+        self._is_jenkins = True
+        return reply
 
     async def prove(self, *, only_if_silent: bool = False) -> str:
         """The account that Jenkins takes us for. Raises `AuthFailed` if it took no notice of a credential.
@@ -64,19 +74,66 @@ class Controller:
         ignored, and then an open Jenkins shows the little that everyone sees. `only_if_silent` asks in
         that case alone.
         """
-        if only_if_silent and not isinstance(self._http.auth, Bearer):
+        if only_if_silent and (self._asker.anonymous or isinstance(self._http.auth, Basic)):
             return ""
         if self._account is None:
             self._account = await self._who()
         return self._account
+
+    async def names(self, folder: str) -> set[str]:
+        """The names of what a folder ("" for the controller) shows to us; a job shows none.
+
+        Raises `NotFound` if the folder is not there.
+        """
+        reply = await self.ask(item_path(folder), "name,jobs[name]")
+        found = decode(reply, _Names)
+        if found.jobs is None and found.name is None:
+            raise Unreadable(f"{reply.summary} with neither a job nor a folder.")
+        return {job.name for job in found.jobs or ()}
+
+    async def lists(self, full_name: str) -> bool:
+        """Whether the folder of an item still names it; a folder that is refused is no proof against it."""
+        folder, _, name = full_name.rpartition("/")
+        try:
+            return name in await self.names(folder)
+        except NotFound:
+            return False
+        except Forbidden:
+            return True
+
+    async def _get(self, path: str, tree: str) -> Reply:
+        return await self._http.get(f"{path}/api/json", {"tree": tree}, judge=self._asker.judge)
+
+    async def _prove_jenkins(self, path: str, refusal: NotFound) -> None:
+        """Only a Jenkins may say that something is not there. Asked once."""
+        if self._is_jenkins:
+            return
+        try:
+            if path:
+                await self._get("", "mode")
+                self._is_jenkins = True
+                return
+        except NotFoundUnsigned:
+            pass
+        raise self._asker.no_jenkins(refusal.message.partition(" without")[0]) from None
+
+    async def _is_known(self) -> bool:
+        """Whether Jenkins knows us although one of its pages asks for a login."""
+        try:
+            who = decode(await self._get("/whoAmI", "name,anonymous"), _WhoAmI)
+        except AdapterError:
+            return False
+        if not who.anonymous:
+            self._account = who.name
+        return not who.anonymous
 
     async def _who(self) -> str:
         try:
             who = decode(await self.ask("/whoAmI", "name,anonymous"), _WhoAmI)
         except NotFound:
             return await self._me()
-        if who.anonymous and not self.anonymous and await self._is_secured():
-            raise AuthFailed("Jenkins takes us for anonymous although a credential was sent.", _USE_BASIC)
+        if who.anonymous and not self._asker.anonymous and await self._is_secured():
+            raise AuthFailed("Jenkins takes us for anonymous although a credential was sent.", USE_BASIC)
         return who.name
 
     async def _me(self) -> str:
@@ -84,89 +141,19 @@ class Controller:
         try:
             return decode(await self.ask("/me", "id"), _Me).id
         except (NotFound, Forbidden) as refusal:
-            if self.anonymous:
+            if self._asker.anonymous:
                 return "anonymous"
             if isinstance(refusal, Forbidden):
                 raise
-            raise AuthFailed("Jenkins does not say who we are.", _USE_BASIC) from None
+            # There may be nothing at all below this root.
+            await self.ask("", "mode")
+            raise AuthFailed("Jenkins does not say who we are.", USE_BASIC) from None
 
     async def _is_secured(self) -> bool:
         """Without security everyone is anonymous and may do all, so that a credential means nothing."""
         return decode(await self.ask("", "useSecurity"), _Security).use_security
 
-    def _judge(self, reply: Reply) -> AdapterError | None:
-        jenkins = "X-Jenkins" in reply.headers
-        match reply.status:
-            case 200 if not jenkins:
-                return Unreadable(f"{reply.summary} without X-Jenkins: this is no Jenkins.", _NOT_JENKINS)
-            case 200 if not reply.is_json:
-                return Unreadable(f"{reply.summary} with a web page instead of JSON.", _NOT_JENKINS)
-            case 400:
-                return QueryRejected(f"{reply.summary}: the address is rejected.", _ENCODED_SLASH)
-            case 401:
-                where = "Jenkins" if jenkins else "What stands in front of Jenkins"
-                return AuthFailed(f"{where} refuses the credential ({reply.summary}).", _USE_BASIC)
-            case 403 if not jenkins and "X-Required-Permission" not in reply.headers:
-                return Forbidden(f"{reply.summary}, and not by Jenkins: something in front of it refuses.")
-            case 403:
-                return self._refused(reply, reply.headers.get("X-You-Are-Authenticated-As", "")[:100])
-            case 404 if not jenkins:
-                return Unreadable(f"{reply.summary} without X-Jenkins: this is no Jenkins.", _NOT_JENKINS)
-            case 404:
-                return NotFound(f"Jenkins has no {_thing(reply)} that this account may see.")
-            case 503 if b"getting ready to work" in reply.body:
-                return Unavailable("Jenkins is starting.", retry_after(reply, reply.sent_at))
-            case status if 300 <= status < 400 and _leads_to_login(reply):
-                return self._refused(reply, "anonymous")
-            case _:
-                return None
-
-    def _refused(self, reply: Reply, account: str) -> AdapterError:
-        """A 403, or a redirect to the login page: whom Jenkins takes us for, and the missing permission."""
-        permission = _permission(reply)
-        if self.anonymous:
-            return Forbidden(
-                f"Jenkins does not show this to anonymous visitors: {permission}.",
-                "Add a credential: a user name with an API token of that user.",
-            )
-        if account == "anonymous":
-            return AuthFailed(
-                f"Jenkins takes us for anonymous although a credential was sent: {permission}.", _USE_BASIC
-            )
-        return Forbidden(f"{account or 'The account'} may not read {_thing(reply)}: {permission}.")
-
 
 def version(reply: Reply) -> str | None:
     """The release that answered, as `2.462.1`."""
     return reply.headers.get("X-Jenkins")
-
-
-def _permission(reply: Reply) -> str:
-    """The permission as the headers of a refusal name it, with the words of Jenkins' own matrix."""
-    name = reply.headers.get("X-Required-Permission", "")[:100]
-    if not name:
-        return "a permission is missing"
-    shown = re.sub(
-        r"^hudson\.model\.(Hudson|Item)\.", lambda m: {"Hudson": "Overall/", "Item": "Job/"}[m[1]], name
-    )
-    return (
-        f"the permission {shown} ({name}) is missing"
-        if shown != name
-        else f"the permission {name} is missing"
-    )
-
-
-def _thing(reply: Reply) -> str:
-    """`job 'team/app'` for a request below a job, else the path."""
-    path = urlsplit(reply.url).path.removesuffix("/api/json")
-    steps = re.findall(r"/job/([^/]+)", path)
-    if not steps:
-        return f"page {path or '/'}"
-    build = re.search(r"/job/[^/]+/(\d+)$", path)
-    name = "/".join(unquote(unquote(step)) for step in steps)
-    return f"build {name} #{build[1]}" if build else f"job '{name}'"
-
-
-def _leads_to_login(reply: Reply) -> bool:
-    path = urlsplit(reply.headers.get("Location", "")).path
-    return path.endswith(("/login", "/securityRealm/commenceLogin"))

@@ -1,5 +1,6 @@
 """Jobs and the containers that hold them: what is asked for, and how an answer becomes a record."""
 
+from collections.abc import Sequence
 from urllib.parse import unquote
 
 import msgspec
@@ -19,6 +20,20 @@ JOB_TREE = (
 # One question serves whatever the URL names: a job knows no `jobs`, a container no builds, and Jenkins
 # leaves out what it does not know.
 ITEM_TREE = f"{JOB_TREE},jobs[{JOB_TREE}]"
+# A view may hold views instead of jobs.
+VIEW_TREE = f"name,jobs[{JOB_TREE}],views[name]"
+
+# What people call them; others are told apart by whether they have builds. Classes end like this.
+_KINDS = {
+    "WorkflowJob": "pipeline",
+    "FreeStyleProject": "freestyle",
+    "MatrixProject": "matrix",
+    "MavenModuleSet": "maven",
+    "ExternalJob": "external",
+    "OrganizationFolder": "organization",
+    "MultiBranchProject": "multibranch",
+}
+_CONTAINERS = (".Folder", "OrganizationFolder", "MultiBranchProject")
 
 JOBS = Stream(
     "jobs",
@@ -49,6 +64,10 @@ class _Last(msgspec.Struct):
     building: object = None
 
 
+class _Name(msgspec.Struct):
+    name: str
+
+
 class _Job(msgspec.Struct, rename="camel"):
     """Only the name must be right; members for columns are taken as they come."""
 
@@ -65,7 +84,12 @@ class _Job(msgspec.Struct, rename="camel"):
 
     @property
     def builds(self) -> bool:
-        """Jobs have these members, be they null; containers have none of them, whatever their class."""
+        """Jobs have these members, be they null; containers have none of them, whatever plugin made them.
+
+        Should a known kind of container ever get one, it stays a container.
+        """
+        if (text(self.item_class) or "").endswith(_CONTAINERS):
+            return False
         own = (self.color, self.buildable, self.next_build_number, self.last_build)
         return any(member is not msgspec.UNSET for member in own)
 
@@ -80,16 +104,18 @@ class Item(msgspec.Struct, frozen=True):
 
 _job = msgspec.json.Decoder(_Job)
 _children = msgspec.json.Decoder(list[msgspec.Raw])
+_views = msgspec.json.Decoder(list[_Name])
 
 
 class Answer(msgspec.Struct, frozen=True):
     """What a URL named: the item itself (None for the controller and for views) and what it holds.
 
-    `children` is None for what holds no jobs.
+    `children` is None for what holds no jobs; `views` are the names of the views in a view.
     """
 
     item: Item | Rejected | None
     children: list[Item | Rejected] | None
+    views: Sequence[str] = ()
 
 
 def read_answer(reply: Reply, base: str, container: str = "", *, nameless: bool = False) -> Answer:
@@ -100,7 +126,8 @@ def read_answer(reply: Reply, base: str, container: str = "", *, nameless: bool 
     """
     members = decode(reply, dict[str, msgspec.Raw])
     jobs = members.pop("jobs", None)
-    if nameless and jobs is None:
+    views = _views_of(members["views"], reply) if nameless and "views" in members else []
+    if nameless and jobs is None and not views:
         raise Unreadable(f"{reply.summary} without any list of jobs.")
     item = None
     if not nameless:
@@ -110,9 +137,10 @@ def read_answer(reply: Reply, base: str, container: str = "", *, nameless: bool 
         if jobs is None and "name" not in members:
             raise Unreadable(f"{reply.summary} with neither a job nor a folder.")
     if jobs is None:
-        return Answer(item, None)
+        return Answer(item, None, views)
     inside = item.full_name if isinstance(item, Item) else container
-    return Answer(item, [read_item(bytes(raw), base, inside) for raw in _list(jobs, reply)])
+    found = [read_item(bytes(raw), base, inside) for raw in _list(jobs, reply)]
+    return Answer(item, found, views)
 
 
 def read_item(body: bytes, base: str, container: str) -> Item | Rejected:
@@ -140,6 +168,13 @@ def _list(jobs: msgspec.Raw, reply: Reply) -> list[msgspec.Raw]:
         return _children.decode(jobs)
     except msgspec.DecodeError as e:
         raise Unreadable(f"{reply.summary} with a list of jobs that is none: {e}") from None
+
+
+def _views_of(views: msgspec.Raw, reply: Reply) -> list[str]:
+    try:
+        return [view.name for view in _views.decode(views)]
+    except msgspec.DecodeError as e:
+        raise Unreadable(f"{reply.summary} with a list of views that is none: {e}") from None
 
 
 def _below(container: str, name: str) -> str:
@@ -177,6 +212,6 @@ def _columns(job: _Job, last: _Last, url: str) -> tuple[Value, ...]:
 
 
 def _kind(job: _Job) -> str:
-    if job.builds:
-        return "job"
-    return "multibranch" if (text(job.item_class) or "").endswith("MultiBranchProject") else "folder"
+    found = (text(job.item_class) or "").rpartition(".")[2]
+    named = next((kind for ending, kind in _KINDS.items() if found.endswith(ending)), None)
+    return named or ("job" if job.builds else "folder")

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from adapters.base import Fetched, Forbidden, Gone, Missing, NotFound, Record, Rejected, Target
+from adapters.base import Fetched, Forbidden, Gone, Missing, NotFound, Record, Rejected, Target, TooLarge
 from adapters.http import Reply, decode
 from adapters.jenkins.builds import BUILD_TREE, Build, BuildKey, Builds, parse_key, read_build, read_builds
 from adapters.jenkins.controller import Controller
@@ -21,14 +21,6 @@ Verdict = Record | Rejected | Missing
 _RANGE = f"builds[{BUILD_TREE}]{{0,{PAGE}}}"
 # From so many keys of one job on, its newest builds are asked for at once.
 _SEVERAL = 3
-
-
-class _Name(msgspec.Struct):
-    name: str
-
-
-class _Names(msgspec.Struct):
-    jobs: list[_Name]
 
 
 class Lookup:
@@ -97,6 +89,8 @@ class Lookup:
         except (NotFound, Forbidden) as refusal:
             reason = await self._why(job, refusal)
             return [Missing(key.text, reason) for key in wanted]
+        except TooLarge:
+            return await together(self._build(key) for key in wanted)
         newest = read_builds(reply, job, self._controller.base, newest=True)
         return await together(self._among(newest, key) for key in wanted)
 
@@ -147,8 +141,7 @@ class Lookup:
         async with self._one_folder:
             if folder not in self._folders:
                 try:
-                    reply = await self._ask(item_path(folder), "jobs[name]")
-                    self._folders[folder] = {job.name for job in decode(reply, _Names).jobs}
+                    self._folders[folder] = await self._controller.names(folder)
                 except Forbidden:
                     self._folders[folder] = None
             return self._folders[folder]

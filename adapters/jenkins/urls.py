@@ -9,19 +9,28 @@ from adapters.base import BadTarget, Target
 from adapters.times import parse_time, to_millis
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_MY_VIEWS = re.compile(r"/(user/[^/]+|me)/my-views(?=/)")
+_MY_VIEWS = re.compile(r"/(?:user/[^/]+|me)/my-views(?:/view/(?P<name>[^/]+))?(?P<item>/job/)?")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # Pages of a controller that people have open when they copy the address; what follows is no context path.
 _PAGES = frozenset(
-    "api asynchPeople builds computer configure credentials log login loginError manage me newJob people "
-    "pluginManager queue script search systemInfo user whoAmI".split()
+    "about administrativeMonitor api asynchPeople builds cli cloud computer configure configureSecurity "
+    "configureTools credentials crumbIssuer github-webhook label load-statistics log login loginError logout "
+    "manage me newJob newView oops overallLoad people pluginManager projectRelationship prometheus queue "
+    "rssAll rssFailed rssLatest script search securityRealm signup systemInfo threadDump updateCenter user "
+    "userContent whoAmI".split()
+)
+# Pages of a job or folder; anything else behind it may be a page of a plugin, or a job without its `job/`.
+_ITEM_PAGES = frozenset(
+    "api build buildWithParameters builds changes computation configure confirm-rename credentials delete "
+    "indexing move newJob newView pipeline-syntax rssAll rssFailed testReport workflow-stage ws".split()
 )
 _EXAMPLE = "Paste the address of a job, a folder, a view or the controller, like https://jenkins.example.com/job/app."
 
 
 def parse(url: str, params: Mapping[str, object]) -> Target:
     """The target of a pasted URL. `options`: `path` (the item, percent-encoded, "" for the controller),
-    `view` ("yes" if the path is a view), `since` (epoch milliseconds) if asked for. Raises `BadTarget`.
+    `view` ("yes" if the path is a view), `after` (what stands behind the item, unless it is a known page or
+    a build), `since` (epoch milliseconds) if asked for. Raises `BadTarget`.
     """
     origin, segments = _split(url)
     # A context path may be called like a page, but nothing before the item is called like its first step.
@@ -29,9 +38,11 @@ def parse(url: str, params: Mapping[str, object]) -> Target:
     pages = (i for i, s in enumerate(segments) if s in _PAGES)
     start = next(items, next(pages, len(segments)))
     context = segments[:start]
-    path, view = _item(segments[start:])
+    path, view, after = _item(segments[start:])
     base = "/".join([origin, *context])
     options = {"path": path, **({"view": "yes"} if view else {}), **_since(params)}
+    if after:
+        options["after"] = after
     return Target(base, base + path, options)
 
 
@@ -63,7 +74,7 @@ def _split(url: str) -> tuple[str, list[str]]:
     scheme = parts.scheme.lower()
     shown = f"[{host}]" if ":" in host else host
     default = port is None or port == {"http": 80, "https": 443}[scheme]
-    segments = [_clean(s) for s in _MY_VIEWS.sub("", parts.path).split("/") if s]
+    segments = [_clean(s) for s in _MY_VIEWS.sub(_shared, parts.path).split("/") if s]
     return f"{scheme}://{shown}" + ("" if default else f":{port}"), segments
 
 
@@ -74,17 +85,27 @@ def _clean(segment: str) -> str:
     return quote(_STRAY_PERCENT.sub("%25", segment), safe="%:@!$&'()*+,;=~")
 
 
-def _item(segments: list[str]) -> tuple[str, bool]:
-    """The path of the item, and whether it ends in a view."""
+def _shared(match: re.Match[str]) -> str:
+    """The path without somebody's own views: their list of all jobs is the controller's."""
+    if match["name"] and match["name"].lower() != "all" and not match["item"]:
+        raise BadTarget("url", f"A personal view is its owner's alone; use a shared view. {_EXAMPLE}")
+    return match["item"] or ""
+
+
+def _item(segments: list[str]) -> tuple[str, bool, str]:
+    """The path of the item, whether it ends in a view, and what stands behind it if that is no known page."""
     if segments[:1] == ["blue"]:
-        return _blue(segments), False
-    path, view = "", ""
+        return _blue(segments), False, ""
+    path, view, used = "", "", 0
     for kind, name in _steps(segments):
+        used += 2
         if kind == "job":
             path, view = f"{path}/job/{_job_segment(name)}", ""
         else:
             view = f"{view}/view/{name}"
-    return path + view, bool(view)
+    after = next(iter(segments[used:]), "") if path and not view else ""
+    known = after in _ITEM_PAGES or after.isdigit() or re.match("last[A-Z]", after)
+    return path + view, bool(view), "" if known else after
 
 
 def _steps(segments: list[str]) -> Iterator[tuple[str, str]]:
@@ -103,10 +124,19 @@ def _job_segment(name: str) -> str:
 
 
 def _blue(segments: list[str]) -> str:
-    """`/blue/organizations/jenkins/FULL%2FNAME/activity`: the pipeline, whichever page of it is open."""
+    """`/blue/organizations/jenkins/FULL%2FNAME/activity`: the pipeline, whichever page of it is open.
+
+    `/blue/rest/organizations/jenkins/pipelines/FULL/pipelines/NAME/branches/BRANCH`: what it names.
+    """
     if segments[1:2] == ["organizations"] and len(segments) > 3 and segments[3] != "pipelines":
         return item_path(unquote(segments[3]).strip("/"))
-    return ""
+    path = ""
+    if segments[1:3] == ["rest", "organizations"]:
+        for kind, name in zip(segments[4::2], segments[5::2], strict=False):
+            if kind not in ("pipelines", "branches"):
+                break
+            path += f"/job/{_job_segment(name)}"
+    return path
 
 
 def _since(params: Mapping[str, object]) -> dict[str, str]:

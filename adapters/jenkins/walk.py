@@ -86,11 +86,12 @@ def is_idle(cursor: Cursor, mark: Mark) -> bool:
     return cursor.walk is None and mark.number <= cursor.top
 
 
-def next_range(cursor: Cursor, mark: Mark) -> Range:
+def next_range(cursor: Cursor, mark: Mark, size: int = PAGE) -> Range:
+    """What to ask for next: at most `size` builds, two or more, because ranges overlap by one."""
     if cursor.walk:
-        return Range(False, cursor.walk.offset, cursor.walk.offset + PAGE)
+        return Range(False, cursor.walk.offset, cursor.walk.offset + size)
     gap = mark.number - cursor.top + _AGAIN
-    return Range(True, 0, gap) if gap <= PAGE else Range(False, 0, PAGE)
+    return Range(True, 0, gap) if gap <= size else Range(False, 0, size)
 
 
 def advance(cursor: Cursor, asked: Range, found: Builds, mark: Mark, since: int = 0) -> Step:
@@ -104,14 +105,15 @@ def advance(cursor: Cursor, asked: Range, found: Builds, mark: Mark, since: int 
     numbers = [build.number for build in found.builds]
     if asked.start and walk.down is not None and max(numbers, default=0) < walk.down:
         # Builds vanished, and what followed the last one has moved up in the list: go back to find it.
-        back = max(0, asked.start - (PAGE - 1))
+        back = max(0, asked.start - max(1, asked.stop - asked.start - 1))
         return Step([], Cursor(cursor.top, cursor.at, Walk(walk.top, walk.at, walk.down, back)))
     fresh = [build for build in found.builds if walk.down is None or build.number < walk.down]
     known = [build for build in found.builds if build.number <= cursor.top]
     if not all(_same_job(build, cursor) for build in known):
         cursor, known = Cursor(), []
     old = any(build.at < since for build in found.builds)
-    if known or old or found.size < asked.stop - asked.start:
+    # Numbers begin at 1, so that nothing is below it.
+    if known or old or 1 in numbers or found.size < asked.stop - asked.start:
         return Step(fresh, Cursor(walk.top, walk.at))
     last = min(range(len(numbers)), key=numbers.__getitem__, default=None)
     if last is None:
@@ -124,10 +126,11 @@ def advance(cursor: Cursor, asked: Range, found: Builds, mark: Mark, since: int 
 class Patience:
     """Ends a walk that a remote leads in circles: so many ranges in a row may bring nothing new."""
 
-    def __init__(self, cursor: Cursor, mark: Mark) -> None:
+    def __init__(self, cursor: Cursor, mark: Mark, size: int = PAGE) -> None:
+        """`size` is that of the ranges."""
         walk = cursor.walk or Walk(mark.number, mark.at)
         # Going back over all that was read, or down over all that started since, is no circle.
-        self._most = 8 + (walk.offset + max(0, mark.number - walk.top)) // (PAGE - 1)
+        self._most = 8 + (walk.offset + max(0, mark.number - walk.top)) // (size - 1)
         self._left = self._most
 
     def spend(self, step: Step) -> None:

@@ -69,13 +69,13 @@ class Jira:
     def auth(kind: str, username: str | None, reveal: Callable[[], str]) -> Auth:
         if kind == "anonymous":
             return Anonymous()
-        if kind in {"bearer", "pat"}:
+        if kind in {"bearer", "pat", "oauth2"}:
             return Bearer(reveal)
         if kind != "basic":
             raise BadTarget(
                 "kind",
-                "Jira takes basic (e-mail and API token, or user name and password), bearer, pat or "
-                "anonymous.",
+                "Jira takes basic (e-mail and API token, or user name and password), bearer, pat, "
+                "oauth2 or anonymous.",
             )
         if not username or ":" in username:
             raise BadTarget(
@@ -169,7 +169,7 @@ class Jira:
 
 
 def _site_of(info: ServerInfo, http: Http) -> Site:
-    return (Cloud if info.is_cloud else DataCenter)(http)
+    return _SITES[info.product](http)
 
 
 async def _ids(site: Site, keys: Sequence[str]) -> dict[str, str | None]:

@@ -61,7 +61,7 @@ def credential(auth: Auth, product: str | None, *, gateway: bool) -> str:
     server = _BY_NAME if isinstance(auth, Basic) else _BY_PAT
     if product == "cloud":
         return _CLOUD
-    return server if product else f"{_CLOUD} On Jira Data Center: {server}"
+    return server if product else f"{_CLOUD} On Jira Data Center or Server: {server}"
 
 
 def query(*, anonymous: bool) -> str:

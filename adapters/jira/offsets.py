@@ -150,14 +150,14 @@ def _new(at: Offsets, seen: _Seen) -> tuple[list[Record], list[Rejected]]:
 def _stepped(at: Offsets, seen: _Seen) -> Offsets:
     """Behind a page that joins: where the next one begins, which is before this one's end."""
     again = overlap(len(seen.rows))
-    fresh = sum(row not in at.tail for row in seen.rows)
+    joint = max((i for i, row in enumerate(seen.rows, 1) if row in at.tail), default=0)
     begun = from_millis(at.asked_at) or seen.reply.asked_at
     return replace(
         at,
         at=at.at + len(seen.rows) - again,
         tail=seen.rows[len(seen.rows) - again :],
         after=reached(at.after, seen.times, begun),
-        rows=at.rows + fresh,
+        rows=at.rows + len(seen.rows) - joint,
     )
 
 

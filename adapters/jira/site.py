@@ -19,9 +19,12 @@ from adapters.jira.walk import Cursor
 FIELDS = ("*all",)
 PAGE = 100
 
+_INFO = "/rest/api/2/serverInfo"
+
 _LEADING = re.compile(r"\d+")
 # Versions of Jira Cloud have counted from 1000 on ever since they were told apart from the server's.
 _FIRST_CLOUD_VERSION = 1000
+_FIRST_ALL_CENTER = 10
 
 
 class Myself(Struct, rename="camel"):
@@ -57,16 +60,28 @@ class ServerInfo(Struct, rename="camel"):
     def is_cloud(self) -> bool:
         if self.deployment_type:
             return self.deployment_type.casefold() == "cloud"
-        leading = _LEADING.match(self.version)
-        return leading is not None and int(leading[0]) >= _FIRST_CLOUD_VERSION
+        return self._leading >= _FIRST_CLOUD_VERSION
+
+    @property
+    def product(self) -> Product:
+        return "cloud" if self.is_cloud else "datacenter"
 
     @property
     def shown(self) -> str:
-        """`Jira Cloud 1001.0.0`, `Jira Data Center 9.12.2`, `Jira Server 8.20.1`."""
+        """`Jira Cloud 1001.0.0`, `Jira Data Center 9.12.2`, `Jira Server 8.20.1`.
+
+        Since version 10 there is no Server, though some still say so.
+        """
         if self.is_cloud:
             return f"Jira Cloud {self.version}"
-        clustered = (self.deployment_type or "").replace(" ", "").casefold() == "datacenter"
-        return f"Jira {'Data Center' if clustered else 'Server'} {self.version}"
+        named = (self.deployment_type or "").replace(" ", "").casefold() == "datacenter"
+        center = named or self._leading >= _FIRST_ALL_CENTER
+        return f"Jira {'Data Center' if center else 'Server'} {self.version}"
+
+    @property
+    def _leading(self) -> int:
+        leading = _LEADING.match(self.version)
+        return int(leading[0]) if leading else 0
 
 
 class _Filter(Struct):
@@ -150,5 +165,15 @@ class Site(ABC):
 
 
 async def server_info(http: Http) -> ServerInfo:
-    """What runs there: this path is the same on both products, and open to strangers."""
-    return decode(await http.get("/rest/api/2/serverInfo", judge=judging(http, None)), ServerInfo)
+    """What runs there: this path is the same on both products, and open to strangers.
+
+    A credential that is refused here fails here: each further request with it could lock the account.
+    """
+    unknown = judging(http, None)
+    reply = await http.get(_INFO, judge=lambda reply: unknown(reply) if reply.status != 200 else None)
+    if not reply.is_json and (error := unknown(reply)):
+        raise error
+    info = decode(reply, ServerInfo)
+    if error := judging(http, info.product)(reply):
+        raise error
+    return info

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from adapters.base import BadTarget, Target
+from adapters.jira import pages
 from adapters.jira.jql import Malformed, filter_named, without_order
 from adapters.times import parse_time
 
@@ -13,8 +14,6 @@ from adapters.times import parse_time
 _OURS = ("jql", "filter", "since")
 _OTHERS = ("exclude", "columns", "census_every")
 
-# Path segments that belong to Jira's own pages; what stands before them is the context path.
-_PAGES = frozenset("rest issues browse secure projects filters plugins servlet login.jsp".split())
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?\.?|\[[0-9a-f:.]+\]", re.IGNORECASE)
 _EXAMPLE = "https://your-site.atlassian.net/issues/?filter=12345"
@@ -26,9 +25,11 @@ def parse(url: str, params: Mapping[str, object]) -> Target:
 
     Options are either `filter` (an id) or `jql` (without its ORDER BY), and `since` if given.
     """
-    base, query = _split(url.strip())
+    where, host, parts = _split(url.strip())
+    context, page = pages.split(host, parts.path)
+    base = where + context
     given = _texts(params)
-    restriction = _restriction(_asked(query), "url")
+    restriction = _restriction(pages.restriction(base, page, parts.query, parts.fragment), "url")
     stated = _restriction(given, "params.")
     if restriction and stated and restriction != stated:
         field = "params.jql" if "jql" in given else "params.filter"
@@ -37,7 +38,7 @@ def parse(url: str, params: Mapping[str, object]) -> Target:
     if not chosen:
         raise BadTarget(
             "url",
-            f"This names a site but no issues. Give the page of a filter, like {_EXAMPLE}, "
+            f"This names a site but no issues. Give the page of a filter, like {_EXAMPLE}, or of a project, "
             "or a query in params.jql, like: project = TG",
         )
     options = {**chosen, **_since(given.get("since"))}
@@ -45,8 +46,8 @@ def parse(url: str, params: Mapping[str, object]) -> Target:
     return Target(base, f"{base}/issues/?{shown}", options)
 
 
-def _split(url: str) -> tuple[str, str]:
-    """The root of the site, without a trailing slash, and the query of the URL."""
+def _split(url: str) -> tuple[str, str, SplitResult]:
+    """The origin without a trailing slash, the host's name, and all parts of the URL."""
     if not url:
         raise BadTarget("url", f"A URL is needed, like {_EXAMPLE}")
     if url.startswith("//"):
@@ -65,35 +66,7 @@ def _split(url: str) -> tuple[str, str]:
         raise BadTarget("url", f"This URL names no host; one that works: {_EXAMPLE}")
     default = {"http": 80, "https": 443}[parts.scheme]
     where = f"{parts.scheme}://{shown}" + (f":{port}" if port not in {None, default} else "")
-    return where + _context(host, parts.path), _query(parts.query, parts.fragment)
-
-
-def _query(query: str, fragment: str) -> str:
-    """The query; old pages of Jira keep it behind the fragment (`#issues/?filter=1`)."""
-    return query or fragment.partition("?")[2]
-
-
-def _context(host: str, path: str) -> str:
-    """The path below which the REST API lies. Jira Cloud has none on a site's own host."""
-    if host.endswith(".atlassian.net"):
-        return ""
-    kept: list[str] = []
-    for segment in path.split("/"):
-        if segment in _PAGES or segment.endswith(".jspa"):
-            break
-        if segment:
-            kept.append(segment)
-    return "".join(f"/{segment}" for segment in kept)
-
-
-def _asked(query: str) -> dict[str, str]:
-    """What a page's query asks for. On Jira's own pages `jql` beside `filter` is the edited filter."""
-    values = {name.lower(): texts[-1] for name, texts in parse_qs(query).items()}
-    jql = values.get("jql") or values.get("jqlquery")
-    if jql:
-        return {"jql": jql}
-    named = values.get("filter") or values.get("filterid") or values.get("requestid")
-    return {"filter": named} if named else {}
+    return where, host, parts
 
 
 def _texts(params: Mapping[str, object]) -> dict[str, str]:
@@ -121,7 +94,11 @@ def _restriction(given: Mapping[str, str], where: str) -> dict[str, str]:
     if named := given.get("filter"):
         if not (named.isascii() and named.isdigit()):
             field = "params.filter" if where == "params." else where
-            raise BadTarget(field, "A filter is named by its number, as in ?filter=12345.")
+            raise BadTarget(
+                field,
+                "A filter is named by its number, as in ?filter=12345. The lists that Jira itself offers "
+                "have none: give their JQL in params.jql, or save them as a filter.",
+            )
         return {"filter": str(int(named))}
     if "jql" not in given:
         return {}

@@ -40,10 +40,11 @@ async def sync(
     feed: str = "work_items",
     kind: type[Azure] = Azure,
     params: Mapping[str, object] | None = None,
+    of: str = "",
 ) -> tuple[list[Page], str | None]:
-    """One whole read of one feed by a fresh adapter."""
+    """One whole read of one feed by a fresh adapter; `of` names a project where each is read by itself."""
     async with adapter_of(remote, project, kind=kind, params=params) as adapter:
-        [partition] = await adapter.plan(feed)
+        [partition] = [found for found in await adapter.plan(feed) if of in ("", found.mark)]
         return await read_all(adapter, feed, partition, cursor)
 
 

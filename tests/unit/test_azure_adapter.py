@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from adapters.azure import Azure
-from tests.support import http_client, read_all, records_of
-from tests.unit.azure_reading import TOKEN, SmallQueries, adapter_of, column, keys, sync
+from tests.support import read_all, records_of
+from tests.unit.azure_reading import SmallQueries, adapter_of, column, keys, sync
 from tidegate.demo.remotes.azure import AzureDevOps
 from tidegate.demo.remotes.base import Clock
 
@@ -215,21 +215,6 @@ async def test_every_request_names_the_api_version(remote: AzureDevOps) -> None:
         await adapter.check()
     await sync(remote)
     assert {seen.query["api-version"] for seen in remote.ledger} == {"7.1", "7.1-preview"}
-
-
-async def test_the_next_batch_is_asked_for_while_the_present_one_is_committed(remote: AzureDevOps) -> None:
-    remote.model.seed(600, Random(3))
-    async with adapter_of(remote) as adapter:
-        [partition] = await adapter.plan("work_items")
-        reading = adapter.read("work_items", partition, None)
-        await anext(reading)
-        second_asked = len(remote.requests("workitemsbatch")) == 2
-        async with http_client(remote.base, TOKEN) as other:
-            while not second_asked:
-                await other.get("/_apis/projects")
-                second_asked = len(remote.requests("workitemsbatch")) == 2
-        await reading.aclose()
-    assert len(remote.requests("workitemsbatch")) == 2
 
 
 # --- projects

@@ -10,12 +10,23 @@ import pytest
 from aiohttp import web
 
 from adapters.azure import Azure
-from adapters.base import AdapterError, AuthFailed, NotFound, Page, QueryRejected, RateLimited, Target
+from adapters.azure.pipelines import read_pipeline
+from adapters.base import (
+    AdapterError,
+    AuthFailed,
+    NotFound,
+    Page,
+    QueryRejected,
+    RateLimited,
+    Record,
+    Target,
+)
 from adapters.times import parse_time
 from tests.support import http_client, payload, payloads, read_all, records_of
 
 JSON = {"Content-Type": "application/json; charset=utf-8; api-version=7.1"}
 TOKEN = Azure.auth("pat", None, lambda: "azure-token")
+STREAMS = {stream.name: stream for feed in Azure.feeds for stream in feed.streams}
 
 pytestmark = pytest.mark.payloads
 
@@ -207,6 +218,123 @@ async def test_the_documented_entry_of_the_bin_proves_deletion() -> None:
     async with serving(recorded) as adapter:
         [gone] = (await adapter.fetch("work_items", [entry["id"]])).missing
     assert gone.reason == "deleted"
+
+
+PROJECT = "70642ceb-5192-4e9e-8ec0-865714dc08b7"
+
+
+def with_project(recorded: Recorded) -> Recorded:
+    recorded.put("/_apis/projects", {"value": [{"id": PROJECT, "name": "p", "visibility": "private"}]})
+    return recorded
+
+
+def builds_in(name: str) -> list[dict[str, Any]]:
+    content = payload(f"azure_devops/fetch/{name}")
+    content = content["response"]["body"] if "response" in content else content
+    if isinstance(content, list):
+        return content
+    return list(content["value"]) if "value" in content else [content]
+
+
+@pytest.mark.parametrize(
+    ("name", "unfinished"),
+    [
+        ("faros_builds.json", []),
+        ("devlake_builds.json", ["16", "17"]),
+        ("vsteam_get_vsteam_build.json", []),
+        ("vsteam_get_vsteam_build_id.json", ["2272"]),
+        ("vcr_build_get.json", ["638"]),
+    ],
+)
+async def test_recorded_builds_are_read_whole(name: str, unfinished: list[str]) -> None:
+    sent = builds_in(name)
+    recorded = with_project(Recorded())
+    recorded.put("/_apis/build/builds", {"count": len(sent), "value": sent})
+    async with serving(recorded) as adapter:
+        pages = await read(adapter, "builds")
+        fetched = await adapter.fetch("builds", [str(build["id"]) for build in sent])
+    records = records_of(pages)
+    assert not [bad for page in pages for bad in page.rejected]
+    assert [record.key for record in records] == [str(build["id"]) for build in sent]
+    assert [record.parent for record in records] == [
+        f"{build['project']['id']}/{build['definition']['id']}" for build in sent
+    ]
+    assert [record.updated_at for record in records] == [moment(build["lastChangedDate"]) for build in sent]
+    assert [record.key for record in records if not record.final] == unfinished
+    bodies = [msgspec.json.encode(build) for build in sent]
+    assert [record.body for record in records] == bodies
+    assert [record.body for record in fetched.records] == bodies
+    assert pages[-1].expected == {"builds": len(sent)}
+    assert pages[-1].end
+
+
+@pytest.mark.parametrize("name", ["faros_builds.json", "devlake_builds.json", "vcr_build_get.json"])
+async def test_recorded_builds_fill_their_columns(name: str) -> None:
+    sent = builds_in(name)
+    recorded = with_project(Recorded())
+    recorded.put("/_apis/build/builds", {"value": sent})
+    async with serving(recorded) as adapter:
+        records = records_of(await read(adapter, "builds"))
+    names = [column.name for column in STREAMS["builds"].columns]
+    rows = [dict(zip(names, record.columns, strict=True)) for record in records]
+    for row, build in zip(rows, sent, strict=True):
+        assert row["number"] == build["buildNumber"]
+        assert row["pipeline"] == build["definition"]["name"]
+        assert row["queued_at"] == moment(build["queueTime"])
+        assert row["finished_at"] == moment(build.get("finishTime"))
+        assert row["commit_sha"] == build["sourceVersion"]
+        assert row["repository_type"] == build["repository"]["type"]
+        assert row["requested_for"] == build["requestedFor"]["displayName"]
+        # One of the recordings holds the numbers that a client made of these words.
+        assert row["status"] == (build["status"] if isinstance(build["status"], str) else None)
+
+
+async def test_recorded_definitions_with_their_headers_are_read_whole() -> None:
+    recorded = with_project(Recorded())
+    sent = recorded.put_recording("/_apis/build/definitions", "fetch/vcr_build_definitions.json")["value"]
+    async with serving(recorded) as adapter:
+        pages = await read(adapter, "pipelines")
+        fetched = await adapter.fetch("pipelines", [f"{PROJECT}/{one['id']}" for one in sent])
+    records = records_of(pages)
+    assert [record.key for record in records] == [f"{PROJECT}/{one['id']}" for one in sent]
+    assert [record.version for record in records] == [str(one["revision"]) for one in sent]
+    assert [record.updated_at for record in records] == [moment(one["createdDate"]) for one in sent]
+    bodies = [msgspec.json.encode(one) for one in sent]
+    assert [record.body for record in records] == bodies
+    assert [record.body for record in fetched.records] == bodies
+    assert pages[-1].expected == {"pipelines": len(sent)}
+
+
+def test_recorded_pipelines_of_the_other_endpoint_are_poorer_and_legible() -> None:
+    """Why definitions are read: these have neither a time nor a repository."""
+    names = [column.name for column in STREAMS["pipelines"].columns]
+    for sent in payload("azure_devops/fetch/faros_pipelines.json"):
+        record = read_pipeline(msgspec.Raw(msgspec.json.encode(sent)), PROJECT)
+        assert isinstance(record, Record)
+        row = dict(zip(names, record.columns, strict=True))
+        assert (record.key, record.version) == (f"{PROJECT}/{sent['id']}", str(sent["revision"]))
+        assert (row["name"], record.updated_at, row["repository"]) == (sent["name"], None, None)
+
+
+@pytest.mark.parametrize("feed", ["builds", "pipelines"])
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("vcr_404_project.json", NotFound),
+        ("vcr_404_not_json.json", NotFound),
+        ("vcr_401_empty_body.json", AuthFailed),
+    ],
+)
+async def test_recorded_refusals_mean_the_same_for_builds(
+    feed: str, name: str, error: type[AdapterError]
+) -> None:
+    recorded = with_project(Recorded())
+    path = "/_apis/build/builds" if feed == "builds" else "/_apis/build/definitions"
+    recorded.put_recording(path, f"errors/{name}")
+    found = await refusal(recorded, feed)
+    assert type(found) is error
+    # Its realm is a host of the vendor's, so that this is known to be Services.
+    assert ("1 December 2026" in found.hint) == (error is AuthFailed)
 
 
 async def refusal(recorded: Recorded, feed: str = "work_items") -> AdapterError:

@@ -366,7 +366,7 @@ async def test_check_says_who_and_what_and_how_many(remote: AzureDevOps) -> None
     async with adapter_of(remote) as adapter:
         check = await adapter.check()
     assert check.account == "Ada Sync (ada.sync@example.com)"
-    assert check.system_version == "Azure DevOps Services (REST API 7.1)"
+    assert check.system_version == "Azure DevOps Services"
     assert check.streams["projects"].count == 121
     assert check.streams["work_items"].readable
 

@@ -26,6 +26,8 @@ PROJECT = f"{ORG}/newtwitterclone"
         "https://company.visualstudio.com/DefaultCollection",
         "https://dev.azure.com/company/_apis/projects?api-version=7.1",
         "https://dev.azure.com/company/_settings/tokens#x",
+        "<https://dev.azure.com/company>",
+        "https://dev.azure.com/company/_boards",
     ],
 )
 def test_every_form_of_an_organisation_is_one(url: str) -> None:
@@ -44,6 +46,13 @@ def test_every_form_of_an_organisation_is_one(url: str) -> None:
         "https://dev.azure.com/company/newtwitterclone/Team/_backlogs",
         "company.visualstudio.com/newtwitterclone",
         "https://company.visualstudio.com/DefaultCollection/newtwitterclone/_git/web",
+        "https://dev.azure.com/company/newtwitterclone/_workitems/recentlyupdated/",
+        "https://dev.azure.com/company/newtwitterclone/_build?definitionId=12&_a=summary",
+        "https://dev.azure.com/company/newtwitterclone/_boards/board/t/Team%20A/Stories?view=x#top",
+        "https://dev.azure.com/company/newtwitterclone/_build/results?buildId=7&view=results",
+        # A repository of the project's own name is shown without the project.
+        "https://dev.azure.com/company/_git/newtwitterclone",
+        "https://company.visualstudio.com/_git/newtwitterclone/pullrequest/3",
     ],
 )
 def test_every_form_of_a_project_is_one(url: str) -> None:
@@ -117,6 +126,12 @@ def test_the_project_parameter_settles_what_the_path_leaves_open(path: str) -> N
         "https://dev.azure.com/company/../other",
         "https://dev.azure.com/company/a%00b",
         "my company/project",
+        "https://dev.azure.com/company/a%2Fb",
+        "https://.visualstudio.com/company",
+        "https://vsrm.dev.azure.com/company",
+        "https://portal.azure.com/#home",
+        "vstfs:///Build/Build/3",
+        "company@vs-ssh.visualstudio.com:v3/company/project/web",
     ],
 )
 def test_what_cannot_work_is_refused_with_the_field(url: str) -> None:
@@ -124,6 +139,29 @@ def test_what_cannot_work_is_refused_with_the_field(url: str) -> None:
         Azure.parse(url, {})
     assert caught.value.field == "url"
     assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("url", "instead"),
+    [
+        ("git@ssh.dev.azure.com:v3/company/My%20Project/web", f"{ORG}/My%20Project"),
+        ("ssh://company@vs-ssh.visualstudio.com/v3/company/newtwitterclone/web", PROJECT),
+        ("https://vsrm.dev.azure.com/company/newtwitterclone/_apis/release", PROJECT),
+        ("https://feeds.dev.azure.com/company/_packaging", ORG),
+        ("https://dev.azure.com", ORG),
+        ("https://portal.azure.com", ORG),
+    ],
+)
+def test_what_nearly_works_is_refused_with_what_would(url: str, instead: str) -> None:
+    with pytest.raises(BadTarget) as caught:
+        Azure.parse(url, {})
+    assert instead in caught.value.message
+    assert Azure.parse(instead, {}).base == ORG
+
+
+def test_a_server_on_a_machine_in_azure_is_a_host_of_ones_own() -> None:
+    target = Azure.parse("https://tfs.westeurope.cloudapp.azure.com/tfs/C", {})
+    assert dict(target.options) == {"tail": "C"}
 
 
 @pytest.mark.parametrize(
@@ -170,6 +208,7 @@ async def test_basic_keeps_its_user_name() -> None:
 
 
 async def test_bearer_and_anonymous_are_taken() -> None:
+    assert await Azure.auth("oauth2", None, lambda: "t").header() == "Bearer t"
     assert await Azure.auth("bearer", None, lambda: "t").header() == "Bearer t"
     assert await Azure.auth("anonymous", None, lambda: "t").header() is None
 

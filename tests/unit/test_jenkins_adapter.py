@@ -49,11 +49,11 @@ async def test_nested_folders_and_branches_are_listed_by_full_name_with_their_co
         assert {key: named(job)["kind"] for key, job in jobs.items()} == {
             "team": "folder",
             "team/inner": "folder",
-            "team/inner/deploy": "job",
+            "team/inner/deploy": "pipeline",
             "team/app": "multibranch",
-            "team/app/main": "job",
-            "team/app/feature%2Fx": "job",
-            "top": "job",
+            "team/app/main": "pipeline",
+            "team/app/feature%2Fx": "pipeline",
+            "top": "pipeline",
         }
 
 

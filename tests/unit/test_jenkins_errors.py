@@ -98,8 +98,8 @@ async def test_a_missing_permission_of_a_known_account_is_forbidden_and_named() 
         job.readers, job.discoverers = set(), {"dana"}
         error = await refusal(remote, path="/job/app")
         assert isinstance(error, Forbidden)
-        assert "dana may not read job 'app'" in error.message
-        assert "Job/Read (hudson.model.Item.Read)" in error.message
+        assert "may not read job 'app'" in error.message
+        assert "Job/Read on job 'app'" in error.hint
 
 
 async def test_a_starting_jenkins_is_unavailable_and_no_job_is_called_gone() -> None:
@@ -132,12 +132,12 @@ async def test_a_deleted_target_is_not_found_by_name() -> None:
         (200, {**JENKINS, "Content-Type": "application/json"}, b'{"jobs":[', Unreadable, "fit"),
         (401, {}, b"", AuthFailed, "in front of Jenkins"),
         (403, {}, b"", Forbidden, "not by Jenkins"),
-        (403, JENKINS, b"No valid crumb", Forbidden, "a permission is missing"),
+        (403, JENKINS, b"Access Denied", Forbidden, "Overall/Read is missing"),
         (400, JENKINS, b"Ambiguous URI path separator", QueryRejected, "rejected"),
         (500, JENKINS, b"Oops! A problem occurred", Unavailable, "500"),
         (502, {}, b"", Unavailable, "502"),
-        (302, {"Location": "/login?from=%2F"}, b"", AuthFailed, "anonymous"),
-        (302, {"Location": "/securityRealm/commenceLogin"}, b"", AuthFailed, "anonymous"),
+        (302, {"Location": "/login?from=%2F"}, b"", AuthFailed, "login page /login "),
+        (302, {"Location": "/securityRealm/commenceLogin"}, b"", AuthFailed, "commenceLogin"),
         (302, {"Location": "https://elsewhere.example.com/"}, b"", Blocked, "elsewhere"),
     ],
 )

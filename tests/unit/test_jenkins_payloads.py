@@ -73,9 +73,9 @@ LISTINGS = [
         "/job/folder",
         {
             "folder": "folder",
-            "folder/Level2_FreeStyleProject": "job",
-            "folder/pipeline": "job",
-            "folder/Level2_MatrixProject": "job",
+            "folder/Level2_FreeStyleProject": "freestyle",
+            "folder/pipeline": "pipeline",
+            "folder/Level2_MatrixProject": "matrix",
             "folder/folder2": "folder",
         },
     ),
@@ -84,8 +84,8 @@ LISTINGS = [
         "/job/Level1_multibranchjob",
         {
             "Level1_multibranchjob": "multibranch",
-            "Level1_multibranchjob/feature%2Fgithub-commands": "job",
-            "Level1_multibranchjob/master": "job",
+            "Level1_multibranchjob/feature%2Fgithub-commands": "pipeline",
+            "Level1_multibranchjob/master": "pipeline",
         },
     ),
     (
@@ -99,12 +99,12 @@ LISTINGS = [
         "",
         {
             # That listing was recorded with a tree without `color`, by which jobs and folders differ.
-            "Test Tool": "folder",
+            "Test Tool": "maven",
             "Test MultiBranch Project": "multibranch",
             "Test Folder": "folder",
             "Test Docker Slave": "folder",
-            "Test Free Style": "job",
-            "Test Workflow Job": "folder",
+            "Test Free Style": "freestyle",
+            "Test Workflow Job": "pipeline",
         },
     ),
 ]
@@ -150,15 +150,17 @@ async def test_recorded_listings_with_builds_nested_in_them_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "key", "number", "color"),
+    ("name", "kind", "key", "number", "color"),
     [
-        ("api4_pipeline", "Level1_WorkflowJob", 52, "red"),
-        ("old_job_get", "test-ff52154b-ceb3-4b21-af1b-a4d48159a48f", None, "notbuilt"),
-        ("rest_job_info", "fish", 7, "blue_anime"),
-        ("jenkinsapi_job", "foo", 4, "blue"),
+        ("api4_pipeline", "pipeline", "Level1_WorkflowJob", 52, "red"),
+        ("old_job_get", "job", "test-ff52154b-ceb3-4b21-af1b-a4d48159a48f", None, "notbuilt"),
+        ("rest_job_info", "job", "fish", 7, "blue_anime"),
+        ("jenkinsapi_job", "job", "foo", 4, "blue"),
     ],
 )
-async def test_a_recorded_job_is_one_partition(name: str, key: str, number: int | None, color: str) -> None:
+async def test_a_recorded_job_is_one_partition(
+    name: str, kind: str, key: str, number: int | None, color: str
+) -> None:
     body = (payloads() / f"jenkins/fetch/{name}.json").read_bytes()
     async with serving(always(body), f"/job/{key}") as adapter:
         pages, _ = await read_all(adapter, "jobs", (await adapter.plan("jobs"))[0])
@@ -168,8 +170,20 @@ async def test_a_recorded_job_is_one_partition(name: str, key: str, number: int 
     assert record == fetched
     assert (record.key, record.parent, record.body) == (key, None, body)
     columns = named(record)
-    assert (columns["kind"], columns["last_build_number"], columns["color"]) == ("job", number, color)
+    assert (columns["kind"], columns["last_build_number"], columns["color"]) == (kind, number, color)
     assert columns["buildable"] is True
+
+
+async def test_a_recorded_branch_job_with_builds_nested_in_it_is_read() -> None:
+    # Recorded with a tree of its builds alone, so that it does not say what it is called.
+    recorded = payload("jenkins/fetch/hyg_instance_jobs_multibranch_pipeline_master.json")
+    listed = payload("jenkins/fetch/hyg_instance_jobs_multibranch_pipeline.json")
+    branch = {"name": "master", "color": "blue", **recorded}
+    nested = {**listed["jobs"][0], "jobs": [branch]}
+    records = await jobs_of("/job/job1", {"/job/job1": nested})
+    assert set(records) == {"job1", "job1/master"}
+    assert records["job1/master"].body == compact(branch)
+    assert named(records["job1/master"])["kind"] == "pipeline"
 
 
 async def builds_of(job: str, builds: list[Any]) -> list[Record]:
@@ -252,6 +266,19 @@ async def test_the_recorded_user_is_the_account_where_there_is_no_whoami() -> No
 
     async with serving(answer, "", dana()) as adapter:
         assert (await adapter.check()).account == "admin"
+
+
+async def test_the_recorded_refusal_of_a_missing_crumb_says_to_use_an_api_token() -> None:
+    page = (payloads() / "jenkins/errors/no_valid_crumb_403.html").read_bytes()
+
+    def answer(path: str, tree: str) -> web.Response:
+        return web.Response(status=403, body=page, content_type="text/html")
+
+    async with serving(answer, "", dana()) as adapter:
+        with pytest.raises(Forbidden, match="crumb") as refused:
+            await adapter.plan("builds")
+    assert "API token instead of the password" in refused.value.hint
+    assert "<" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("auth", "means"), [(Anonymous(), Forbidden), (dana(), AuthFailed)])

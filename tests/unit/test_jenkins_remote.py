@@ -118,9 +118,14 @@ async def test_refusals_are_pages_with_the_headers_of_jenkins() -> None:
         assert headers["X-Required-Permission"] == "hudson.model.Hudson.Read"
         assert "Authentication required" in page
         status, headers, _ = await get(remote, "/api/json", aiohttp.encode_basic_auth("dana", "wrong"))
-        assert (status, "X-Jenkins" in headers) == (401, True)
+        assert (status, "X-Jenkins" in headers) == (401, False)
+        assert headers["WWW-Authenticate"] == 'Basic realm="Jenkins"'
         assert (await get(remote, "/job/secret/api/json"))[0] == 404
         secret.discoverers = {"dana"}
+        status, headers, page = await get(remote, "/job/secret/api/json")
+        assert (status, "X-Required-Permission" in headers) == (403, False)
+        assert "Please login to access job secret" in page
+        secret.closed_to = {"dana"}
         status, headers, _ = await get(remote, "/job/secret/api/json")
         assert (status, headers["X-Required-Permission"]) == (403, "hudson.model.Item.Read")
         remote.starting = True

@@ -32,6 +32,26 @@ from adapters.jenkins.urls import full_name, item_path, parse
         ("https://h/ci/user/dana/my-views/view/all/job/x/", "https://h/ci", "/job/x"),
         ("https://h/ci/manage/", "https://h/ci", ""),
         ("https://h/login?from=%2Fjob%2Fx", "https://h", ""),
+        ("jenkins.example.com:8080/job/x", "https://jenkins.example.com:8080", "/job/x"),
+        ("https://h/job/x/lastBuild", "https://h", "/job/x"),
+        ("https://h/job/x/lastSuccessfulBuild/artifact/a/b.txt", "https://h", "/job/x"),
+        ("https://h/job/x/12/api/json", "https://h", "/job/x"),
+        ("https://h/job/x/configure", "https://h", "/job/x"),
+        ("https://h/api/json?pretty=true", "https://h", ""),
+        ("https://h/jenkins/api/json", "https://h/jenkins", ""),
+        ("https://h/jenkins/securityRealm/commenceLogin?from=%2F", "https://h/jenkins", ""),
+        ("https://h/job/grid/OS=linux,JDK=17/3/", "https://h", "/job/grid"),
+        ("https://h/job/größe/job/a b", "https://h", "/job/gr%C3%B6%C3%9Fe/job/a%20b"),
+        ("https://h/blue/pipelines", "https://h", ""),
+        ("https://h/blue/organizations/jenkins/app/detail/feature%2Fx/1/tests", "https://h", "/job/app"),
+        (
+            "https://h/blue/rest/organizations/jenkins/pipelines/a/pipelines/b/branches/feature%252Fx/runs/",
+            "https://h",
+            "/job/a/job/b/job/feature%252Fx",
+        ),
+        ("https://h/user/dana/my-views/view/All/", "https://h", ""),
+        ("https://h/me/my-views/", "https://h", ""),
+        ("https://h/me/my-views/view/mine/job/x/", "https://h", "/job/x"),
         ("https://[2001:db8::1]:8080/job/x", "https://[2001:db8::1]:8080", "/job/x"),
     ],
 )
@@ -47,6 +67,8 @@ def test_a_pasted_url_names_a_root_and_an_item(pasted: str, base: str, path: str
     [
         ("https://h/view/Team%20A/", "/view/Team%20A"),
         ("https://h/view/A/view/B", "/view/A/view/B"),
+        ("https://h/view/all/builds", "/view/all"),
+        ("https://h/view/all/api/json", "/view/all"),
         ("https://h/job/app/view/change-requests/", "/job/app/view/change-requests"),
     ],
 )
@@ -66,6 +88,9 @@ def test_a_view_is_read_as_what_it_shows(pasted: str, path: str) -> None:
         ("https://h/job/%2e%2e/x", "step"),
         ("https://h/job/", "ends before the name"),
         ("https://a b/job/x", "no host"),
+        ("/job/x", "no host"),
+        ("git@h:job/x", "no host|port|credential"),
+        ("https://h/user/dana/my-views/view/mine/", "personal view"),
     ],
 )
 def test_a_url_that_cannot_work_is_refused_with_what_would(pasted: str, says: str) -> None:
@@ -73,6 +98,25 @@ def test_a_url_that_cannot_work_is_refused_with_what_would(pasted: str, says: st
         parse(pasted, {})
     assert refused.value.field == "url"
     assert "token" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("pasted", "after"),
+    [
+        ("https://h/job/team/app", "app"),
+        ("https://h/job/team/allure/", "allure"),
+        ("https://h/job/team/configure", None),
+        ("https://h/job/team/42/console", None),
+        ("https://h/job/team/lastStableBuild/", None),
+        ("https://h/job/team/api/json", None),
+        ("https://h/job/team/", None),
+        ("https://h/view/a/builds", None),
+    ],
+)
+def test_what_stands_behind_an_item_is_kept_unless_it_is_a_page_of_jenkins(
+    pasted: str, after: str | None
+) -> None:
+    assert parse(pasted, {}).options.get("after") == after
 
 
 def test_two_spellings_of_a_url_are_one_connection() -> None:

@@ -10,7 +10,15 @@ import pytest
 from aiohttp import web
 from msgspec import Raw
 
-from adapters.base import AdapterError, AuthFailed, NotFound, Partition, QueryRejected, RateLimited
+from adapters.base import (
+    AdapterError,
+    AuthFailed,
+    NotFound,
+    Partition,
+    QueryRejected,
+    RateLimited,
+    Unreadable,
+)
 from adapters.jira import Jira
 from adapters.times import from_millis, parse_time, to_millis
 from tests.servers import serving
@@ -19,6 +27,9 @@ from tests.support import http_client, payloads, read_all, records_of
 pytestmark = pytest.mark.payloads
 
 SEARCH = "/rest/api/3/search/jql"
+DC_SEARCH = "/rest/api/2/search"
+DC_INFO = b'{"version": "9.12.2", "deploymentType": "DataCenter"}'
+DC_MYSELF = b'{"key": "JIRAUSER10000", "name": "ada", "displayName": "Ada", "timeZone": "Asia/Kolkata"}'
 INFO = b'{"version": "1001.0.0-SNAPSHOT", "deploymentType": "Cloud"}'
 MYSELF = b'{"accountId": "a", "displayName": "Ada", "timeZone": "Europe/Berlin"}'
 
@@ -99,6 +110,16 @@ def standing(search: bytes, **more: web.Response) -> dict[str, web.Response]:
     }
 
 
+def standing_datacenter(search: bytes) -> dict[str, web.Response]:
+    """A Data Center in order, with one page of a search."""
+    return {
+        "/rest/api/2/serverInfo": answer(DC_INFO),
+        "/rest/api/2/myself": answer(DC_MYSELF),
+        "/rest/api/2/filter/1": answer(b'{"jql": "project = TG"}'),
+        DC_SEARCH: answer(search),
+    }
+
+
 def test_all_files_with_issues_are_used() -> None:
     """So that a new recording is not forgotten."""
     found = {
@@ -110,10 +131,15 @@ def test_all_files_with_issues_are_used() -> None:
     assert found - {"cloud_search_small.json", "server_transitions.json"} <= set(ISSUES)
 
 
+@pytest.mark.parametrize("product", ["cloud", "datacenter"])
 @pytest.mark.parametrize("name", ISSUES)
-async def test_recorded_issues_are_read_without_a_loss(name: str) -> None:
+async def test_recorded_issues_are_read_without_a_loss(name: str, product: str) -> None:
     sent = issues_in(recorded(f"fetch/{name}"))
-    async with site(standing(msgspec.json.encode({"issues": sent, "isLast": True}))) as jira:
+    answers = standing(msgspec.json.encode({"issues": sent, "isLast": True}))
+    if product == "datacenter":
+        page = {"startAt": 0, "maxResults": 100, "total": len(sent), "issues": sent}
+        answers = standing_datacenter(msgspec.json.encode(page))
+    async with site(answers) as jira:
         pages, _ = await read_all(jira, "issues", Partition("all"))
     records = records_of(pages)
     assert [page.rejected for page in pages] == [[]]
@@ -128,6 +154,56 @@ async def test_recorded_issues_are_read_without_a_loss(name: str) -> None:
         assert record.version == (str(to_millis(moment)) if moment else None)
         assert record.columns[1] == plain.fields.get("summary")
     assert len(records) == ISSUES[name]
+
+
+async def test_a_recorded_page_of_a_classic_search_is_read_in_its_own_envelope() -> None:
+    sent = recorded("fetch/server_v2_search_page.json")
+    async with site(standing_datacenter(sent)) as jira:
+        pages, _ = await read_all(jira, "issues", Partition("all"))
+    assert [record.body for record in records_of(pages)] == [bytes(raw) for raw in issues_in(sent)]
+    assert [(page.expected, page.end) for page in pages] == [({"issues": 11}, True)]
+
+
+async def test_a_recorded_page_behind_the_end_is_no_empty_result() -> None:
+    answers = standing_datacenter(recorded("fetch/server_v2_search_empty.json"))
+    async with site(answers) as jira:
+        with pytest.raises(Unreadable, match="from 0 on"):
+            await read_all(jira, "issues", Partition("all"))
+
+
+async def test_a_recorded_page_that_counts_more_than_it_has_is_not_taken_for_all() -> None:
+    answers = standing_datacenter(recorded("fetch/server_issues_in_sprint_classic_page.json"))
+    async with site(answers) as jira:
+        reading = jira.read("issues", Partition("all"), None)
+        first = await anext(reading)
+        with pytest.raises(AdapterError):
+            await anext(reading)
+    assert (len(first.records), first.expected, first.end) == (1, {"issues": 10}, False)
+
+
+@pytest.mark.parametrize("name", ["dc_v2_issue.json", "server_v2_issue.json"])
+async def test_people_of_data_center_have_a_stable_id(name: str) -> None:
+    raw = issues_in(recorded(f"fetch/{name}"))
+    page = msgspec.json.encode({"startAt": 0, "maxResults": 100, "total": 1, "issues": raw})
+    async with site(standing_datacenter(page)) as jira:
+        pages, _ = await read_all(jira, "issues", Partition("all"))
+    names = [column.name for column in Jira.feeds[0].streams[0].columns]
+    (record,) = records_of(pages)
+    values = dict(zip(names, record.columns, strict=True))
+    reporter = msgspec.json.decode(raw[0], type=_Plain).fields["reporter"]
+    assert isinstance(reporter, dict)
+    assert values["reporter_id"] == reporter.get("key", reporter["name"])
+
+
+async def test_a_recorded_account_of_data_center_is_who_we_are() -> None:
+    answers = standing_datacenter(b'{"startAt": 0, "maxResults": 0, "total": 5, "issues": []}') | {
+        "/rest/api/2/myself": answer(recorded("fetch/dc_v2_user.json")),
+        "/rest/api/2/filter/1": answer(recorded("fetch/server_filter.json")),
+    }
+    async with site(answers) as jira:
+        check = await jira.check()
+    assert (check.account, check.system_version) == ("Matar Peles", "Jira Data Center 9.12.2")
+    assert (check.streams["issues"].readable, check.streams["issues"].count) == (True, 5)
 
 
 async def test_issues_without_an_id_are_put_aside_and_named() -> None:
@@ -197,15 +273,20 @@ async def test_the_recorded_headers_of_an_expired_token_fail_the_sync() -> None:
         ("cloud_429_html_body.html", 429, RateLimited, "limits"),
     ],
 )
+@pytest.mark.parametrize("product", ["cloud", "datacenter"])
 async def test_a_recorded_refusal_names_its_consequence(
-    name: str, status: int, error: type[AdapterError], says: str
+    name: str, status: int, error: type[AdapterError], says: str, product: str
 ) -> None:
     refusal = answer(recorded(f"errors/{name}"), status)
     if name.endswith(".html"):
         refusal.headers["Content-Type"] = "text/html"
-    async with site(standing(b"") | {SEARCH: refusal}) as jira:
-        with pytest.raises(error, match=says):
+    answers = standing(b"") | {SEARCH: refusal}
+    if product == "datacenter":
+        answers = standing_datacenter(b"") | {DC_SEARCH: refusal}
+    async with site(answers) as jira:
+        with pytest.raises(error, match=says) as raised:
             await read_all(jira, "issues", Partition("all"))
+    assert raised.value.hint
 
 
 @pytest.mark.parametrize("name", ["cloud_429_burst.http", "cloud_429_quota.http"])

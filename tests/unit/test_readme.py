@@ -1,10 +1,7 @@
 """What README.md and the other texts name exists: commands, settings, views, paths, files."""
 
 import re
-import shlex
-from collections.abc import Iterator
 
-import click
 import pytest
 
 from api.routes import ROUTES
@@ -12,46 +9,11 @@ from config.settings import NAMES, load
 from store.database import Database
 from store.migrate import migrate
 from store.streams import StreamTables
+from tests.documents import ALL, TEXTS, blocks, commands, refusal
 from tests.tree import ROOT
-from tidegate.cli import main
 from tidegate.registry import OURS
 
-TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = TEXTS[0].read_text("utf-8")
-ALL = "\n".join(path.read_text("utf-8") for path in TEXTS)
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", ALL, re.MULTILINE | re.DOTALL)
-
-
-def commands() -> Iterator[list[str]]:
-    """The words of each `tidegate ...`, in blocks and in running text, from its name to the end of it."""
-    lines = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
-    lines += re.findall(r"`((?:TIDEGATE_\w+=\S+ )?tidegate [^`]+)`", ALL)
-    for line in lines:
-        words = shlex.split(line, comments=True)
-        while words and re.match(r"[A-Z_]+=", words[0]):
-            words = words[1:]
-        if words[:1] == ["tidegate"]:
-            yield words[1:]
-
-
-def refusal(words: list[str]) -> str | None:
-    """Why the command line would not take these words; it is only parsed, nothing is run."""
-    command: click.Command = main
-    context = click.Context(main, info_name="tidegate", resilient_parsing=False)
-    try:
-        while isinstance(command, click.Group) and words:
-            name, found, words = command.resolve_command(context, words)
-            assert found is not None
-            command = found
-            context = click.Context(command, info_name=name, parent=context)
-        if not isinstance(command, click.Group):
-            command.parse_args(context, words)
-    except click.ClickException as e:
-        return e.format_message()
-    return None
 
 
 @pytest.mark.parametrize("words", list(commands()), ids=" ".join)

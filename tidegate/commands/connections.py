@@ -26,7 +26,7 @@ def connections() -> None:
     """List, show, add and change what is kept in step."""
 
 
-@connections.command("list")
+@connections.command("list", epilog="Example: tidegate connections list --json")
 @click.option("--json", "json_", is_flag=True, help="One JSON object a line.")
 def listed(json_: bool) -> None:
     """All connections, and how they stand."""
@@ -47,7 +47,7 @@ def _row(one: Connection) -> tuple[object, ...]:
     return (one.id, one.name, one.system, one.health, one.cause, one.frequency, *times)
 
 
-@connections.command("show")
+@connections.command("show", epilog="Example: tidegate connections show team")
 @click.argument("name", metavar="CONNECTION")
 @click.option("--json", "json_", is_flag=True, help="Print it as JSON.")
 def shown(name: str, json_: bool) -> None:
@@ -68,7 +68,9 @@ def shown(name: str, json_: bool) -> None:
     on_ground(main)
 
 
-@connections.command()
+@connections.command(
+    epilog="Example: tidegate connections add builds --system jenkins --url https://ci.example.com/job/api"
+)
 @click.argument("name")
 @click.option("--system", required=True, help="jira, jenkins, azure, or one that a package adds.")
 @click.option("--url", help="The URL as you would paste it. Without one it is a draft.")
@@ -125,14 +127,14 @@ def _new(values: Mapping[str, object]) -> NewConnection:
         raise WrongUse(str(e)) from None
 
 
-@connections.command()
+@connections.command(epilog="Example: tidegate connections enable team")
 @click.argument("name", metavar="CONNECTION")
 def enable(name: str) -> None:
     """Enable a connection; with a frequency it is due at once."""
     _set(name, enabled=True)
 
 
-@connections.command()
+@connections.command(epilog="Example: tidegate connections disable team")
 @click.argument("name", metavar="CONNECTION")
 def disable(name: str) -> None:
     """Disable a connection: what runs for it is cancelled, its records stay."""
@@ -150,7 +152,7 @@ def _set(name: str, *, enabled: bool) -> None:
     on_ground(main)
 
 
-@connections.command()
+@connections.command(epilog="Example: tidegate connections remove team --records delete --yes")
 @click.argument("name", metavar="CONNECTION")
 @click.option(
     "--records",

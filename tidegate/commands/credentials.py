@@ -21,7 +21,7 @@ def credentials() -> None:
     """List, add and remove how to authenticate at a system."""
 
 
-@credentials.command("list")
+@credentials.command("list", epilog="Example: tidegate credentials list --json")
 @click.option("--json", "json_", is_flag=True, help="One JSON object a line.")
 def listed(json_: bool) -> None:
     """All credentials, without their secrets."""
@@ -38,7 +38,9 @@ def listed(json_: bool) -> None:
     on_ground(main)
 
 
-@credentials.command()
+@credentials.command(
+    epilog="Example: tidegate credentials add me --system jira --username me@example.com --secret-env TOKEN"
+)
 @click.argument("name")
 @click.option("--system", required=True, help="The system that it is for: jira, jenkins, azure.")
 @click.option(
@@ -114,7 +116,7 @@ def add(
     on_ground(main)
 
 
-@credentials.command()
+@credentials.command(epilog="Example: tidegate credentials remove 3")
 @click.argument("credential_id", type=int, metavar="ID")
 def remove(credential_id: int) -> None:
     """Remove a credential that no connection uses."""

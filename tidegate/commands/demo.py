@@ -10,7 +10,7 @@ from tidegate.commands.session import run
 from tidegate.demo.story import surroundings, tell
 
 
-@click.command()
+@click.command(epilog="Example: tidegate demo --until-healthy")
 @click.option("--until-healthy", is_flag=True, help="End once all connections are healthy.")
 def demo(until_healthy: bool) -> None:
     """Start simulated Jira, Jenkins and Azure DevOps servers, keep them in step, and show where to look.

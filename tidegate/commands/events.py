@@ -21,7 +21,7 @@ LOOK_SECONDS = 0.25
 BATCH = 500
 
 
-@click.command()
+@click.command(epilog="Example: tidegate events --since 1h --follow --connection team")
 @click.option("--follow", is_flag=True, help="Go on printing what happens from now on, until Ctrl-C.")
 @click.option("--since", type=Duration(), help="Begin so long ago (1h, 2d); up to 7 days are kept.")
 @click.option("--after", type=int, metavar="POSITION", help="Begin after this position.")

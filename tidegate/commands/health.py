@@ -13,7 +13,7 @@ from tidegate.compose import Ground
 ROLES = ("api", "scheduler", "worker")
 
 
-@click.command()
+@click.command(epilog="Example: tidegate health --here --role worker")
 @click.option(
     "--role",
     "roles",

@@ -17,10 +17,13 @@ from tidegate.compose import Ground, Parts, open_all
 from tidegate.roles import run_scheduler, run_worker, stop_on_signals, stop_with_stdin
 
 Role = Callable[[Parts, asyncio.Event], Awaitable[None]]
-_NETWORKS = "Private networks are refused unless TIDEGATE_ALLOW_NETWORKS lists them."
+_NETWORKS = (
+    "Private networks are refused unless TIDEGATE_ALLOW_NETWORKS lists them. "
+    "Example: TIDEGATE_ALLOW_NETWORKS=10.0.0.0/8 tidegate worker"
+)
 
 
-@click.command()
+@click.command(epilog="Example: TIDEGATE_HOST=0.0.0.0 TIDEGATE_PORT=80 tidegate api")
 def api() -> None:
     """Run the API alone, on TIDEGATE_HOST and TIDEGATE_PORT. Any number may share a database."""
 
@@ -30,7 +33,7 @@ def api() -> None:
     run(_as(role))
 
 
-@click.command()
+@click.command(epilog="Example: TIDEGATE_DATABASE_URL=postgresql://db/tidegate tidegate scheduler")
 def scheduler() -> None:
     """Run the scheduler and the relay of events alone. Any number may run side by side."""
     run(_as(run_scheduler))
@@ -43,7 +46,7 @@ def worker(until_stdin_closes: bool) -> None:
     run(_as(run_worker, starved=until_stdin_closes))
 
 
-@click.command()
+@click.command(epilog="Example: tidegate migrate")
 def migrate() -> None:
     """Bring the database to the shape of this version. Every start does so by itself, too."""
 

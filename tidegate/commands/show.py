@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Self
 
 import click
 import msgspec
@@ -57,6 +57,30 @@ def _plain(text: str) -> str:
     return text.replace("[", r"\[")
 
 
+def facts(values: Mapping[str, object]) -> None:
+    """Names and what they stand for, one a line; what is None is left out."""
+    as_table(("", ""), [(name, value) for name, value in values.items() if value is not None])
+
+
+def took(sync: Sync) -> str | None:
+    """How long a sync has run, or None before it has begun."""
+    if not sync.started_at or not sync.finished_at:
+        return None
+    return span((sync.finished_at - sync.started_at).total_seconds())
+
+
+def span(seconds: float) -> str:
+    """A length of time as people say it: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`."""
+    if seconds < 10:
+        return f"{max(0.0, seconds):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
 def receipt(sync: Sync) -> None:
     """What a sync came to: its state, its receipt, and the reason if it did not read everything."""
     click.echo(_headline(sync))
@@ -103,8 +127,9 @@ def sync_json(sync: Sync) -> None:
     as_json(status_of(sync))
 
 
-class Progress:
-    """Tells on standard error how a sync gets on, with its rate; silent with `quiet`."""
+class Ticker:
+    """Shows on standard error how something gets on: one line that changes on a terminal, else a line now
+    and then; nothing at all with `quiet`."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
@@ -114,7 +139,7 @@ class Progress:
         self._told_at = self._began
         self._before: int | None = None
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         if self._console.is_terminal and not self._quiet:
             self._live = Live(console=self._console, refresh_per_second=8, transient=True)
             self._live.start()
@@ -124,22 +149,52 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
-    def __call__(self, sync: Sync) -> None:
+    def tell(self, line: Callable[[], str]) -> None:
         if self._quiet:
             return
-        line = self._line(sync)
         if self._live is not None:
-            self._live.update(_plain(line))
+            self._live.update(_plain(line()))
         elif time.monotonic() - self._told_at >= PLAIN_EVERY:
             self._told_at = time.monotonic()
-            click.echo(line, err=True)
+            click.echo(line(), err=True)
 
-    def _line(self, sync: Sync) -> str:
+    def begin(self, done: int) -> None:
+        """Count from here: some may have been done before we began to look."""
+        self._before = done if self._before is None else self._before
+
+    def pace(self, done: int, total: int | None) -> str:
+        """`1,200 records/s, 12 s left`; the time left only where `total` is known."""
+        return pace(done, total, done - (self._before or 0), time.monotonic() - self._began)
+
+
+def pace(done: int, total: int | None, lately: int, seconds: float) -> str:
+    """How fast it goes, by what was done in the last `seconds`, and how long the rest will take."""
+    rate = lately / max(0.1, seconds)
+    left = ""
+    if total is not None and done < total and rate > 0:
+        left = f", {span((total - done) / rate)} left"
+    return f"{rate:,.0f} records/s{left}"
+
+
+class Progress(Ticker):
+    """Tells how a sync gets on, with its rate, and the time left where the remote says how much there is."""
+
+    def __call__(self, sync: Sync, expected: int | None = None) -> None:
         read = sum(counts.read for counts in sync.counters.values())
-        # An earlier slice may have read some before we began to look.
-        self._before = read if self._before is None else self._before
-        rate = (read - self._before) / max(0.1, time.monotonic() - self._began)
+        self.begin(read)
+        self.tell(lambda: self._line(sync, read, expected))
+
+    def _line(self, sync: Sync, read: int, expected: int | None) -> str:
         each = ", ".join(f"{counts.read:,} {name}" for name, counts in sync.counters.items() if counts.read)
+        of = f" of {expected:,}" if expected is not None and expected >= read > 0 else ""
         wait = f" until {sync.resume_at:%H:%M:%S} UTC" if sync.resume_at else ""
         why = f" ({sync.error.message})" if sync.error and sync.state == "waiting" else ""
-        return f"{sync.state}{wait}: {each or 'nothing yet'}, {rate:,.0f} records/s{why}"
+        return f"{sync.state}{wait}: {each or 'nothing yet'}{of}, {self.pace(read, expected)}{why}"
+
+
+class Exported(Ticker):
+    """Tells how an export gets on."""
+
+    def __call__(self, written: int, total: int | None) -> None:
+        of = "" if total is None else f" of {total:,}"
+        self.tell(lambda: f"{written:,}{of} records written, {self.pace(written, total)}")

@@ -9,11 +9,12 @@ from random import Random
 import click
 
 from adapters.http import LocalBudget
+from api.access import COMMAND_LINE
 from config.logs import Redactor
 from config.secret import Secret
 from config.settings import Settings
 from scheduler.dispatch import ClosedError, Opened, Request, open_sync
-from store import processes
+from store import audit, processes
 from store.database import clock
 from store.syncs import Scope, Sync
 from tidegate.commands import show
@@ -221,7 +222,10 @@ async def _opened(ground: Ground, name: str, request: Request) -> Opened:
     async with ground.database.write() as connection:
         found = await named(connection, name)
         try:
-            return await open_sync(connection, found.id, request, await clock(connection))
+            opened = await open_sync(connection, found.id, request, await clock(connection))
+            actor = COMMAND_LINE.actor
+            await audit.write(connection, actor, "sync", "connection", found.id, name=found.name)
+            return opened
         except ClosedError as e:
             raise Failure(str(e)) from None
 

@@ -9,7 +9,10 @@ from config.settings import SettingsError, load
 from tidegate.spawning import discard, spawn_worker
 
 
-@click.command(epilog="Private networks are refused unless TIDEGATE_ALLOW_NETWORKS lists them.")
+@click.command(
+    epilog="Private networks are refused unless TIDEGATE_ALLOW_NETWORKS lists them. "
+    "Example: TIDEGATE_WORKERS=2 tidegate up"
+)
 def up() -> None:
     """Run everything: API, scheduler, relay of events, and TIDEGATE_WORKERS worker processes.
 

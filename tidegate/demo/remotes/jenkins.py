@@ -12,6 +12,7 @@ from tidegate.demo.remotes.jenkins_items import (
     FOLDER,
     FREESTYLE,
     MULTIBRANCH,
+    ORGANIZATION,
     PIPELINE,
     Build,
     Folder,
@@ -19,6 +20,7 @@ from tidegate.demo.remotes.jenkins_items import (
     Job,
     Root,
 )
+from tidegate.demo.remotes.jenkins_kinds import Configuration, ExternalJob, MatrixJob, MavenJob
 from tidegate.demo.remotes.jenkins_pages import Desk
 
 T = TypeVar("T", bound=Item)
@@ -46,11 +48,23 @@ class JenkinsController(Remote):
         self.anonymous_read = anonymous_read
         self.version = version
         self.starting = False
+        #: A proxy in front: a status (502, 503) while it does not reach Jenkins, and the login page of a
+        #: single sign-on that it sends everybody to (a URL), or shows right away ("page").
+        self.gateway = 0
+        self.sso = ""
+        #: Strangers are redirected to the security realm's login, not refused (reported by users).
+        self.login_redirects = False
+        #: Releases before 2.3xx left pages for errors to the servlet container, which knows no X-Jenkins
+        #: (vendor's source; seen in recorded answers).
+        self.plain_errors = False
         #: API tokens by user, and users by the bearer tokens that a plugin would understand.
         self.users: dict[str, str] = {}
         self.bearers: dict[str, str] = {}
+        #: Known users without Overall/Read.
+        self.shut_out: set[str] = set()
         self.root = Root(lambda: self.jenkins_url)
-        #: Full names by the name of a view on the controller.
+        #: Full names by the path of a view: `mine`, `A/B` for the view B within the view A. Every controller
+        #: and folder has the view `all` besides. In a folder, the folder comes first: `team:mine`.
         self.views: dict[str, list[str]] = {}
         self._running: list[Build] = []
         self._desk = Desk(self)
@@ -85,6 +99,22 @@ class JenkinsController(Remote):
             self.add_job(f"{full_name}/{branch.replace('%', '%25').replace('/', '%2F')}")
         return project
 
+    def add_organization(self, full_name: str, repositories: dict[str, list[str]]) -> Folder:
+        """A folder that makes a multibranch project of each repository; given by name with its branches."""
+        organization = self.add_folder(full_name, ORGANIZATION)
+        for name, branches in repositories.items():
+            self.add_multibranch(f"{full_name}/{name}", branches)
+        return organization
+
+    def add_matrix(self, full_name: str, axes: dict[str, list[str]]) -> MatrixJob:
+        return self._add(full_name, MatrixJob(_last(full_name), axes, lambda: self.jenkins_url))
+
+    def add_maven(self, full_name: str, modules: list[str]) -> MavenJob:
+        return self._add(full_name, MavenJob(_last(full_name), modules, lambda: self.jenkins_url))
+
+    def add_external(self, full_name: str) -> ExternalJob:
+        return self._add(full_name, ExternalJob(_last(full_name), lambda: self.jenkins_url))
+
     def item(self, full_name: str) -> Item:
         found: Item = self.root
         for name in full_name.split("/"):
@@ -101,14 +131,19 @@ class JenkinsController(Remote):
         self, full_name: str, duration: timedelta | None = None, result: str = "SUCCESS"
     ) -> Build:
         """A build that starts now, and ends with `result` after `duration` of the model's clock if given."""
-        build = self.job(full_name).start(self.clock.now(), duration, result)
-        self._running.append(build)
+        job = self.job(full_name)
+        build = job.start(self.clock.now(), duration, result)
+        runs = [config.builds.get(build.number) for config in _configurations(job)]
+        self._running += [build, *(run for run in runs if run)]
         return build
 
     def finish_build(self, full_name: str, number: int, result: str = "SUCCESS") -> Build:
-        build = self.job(full_name).builds[number]
-        build.finish(result, self.clock.now())
-        return build
+        job = self.job(full_name)
+        for config in _configurations(job):
+            if number in config.builds:
+                config.builds[number].finish(result, self.clock.now())
+        job.builds[number].finish(result, self.clock.now())
+        return job.builds[number]
 
     def delete_build(self, full_name: str, number: int) -> None:
         del self.job(full_name).builds[number]
@@ -149,6 +184,10 @@ class JenkinsController(Remote):
         item.parent = holder
         holder.items[name] = item
         return item
+
+
+def _configurations(job: Job) -> list[Configuration]:
+    return job.configurations if isinstance(job, MatrixJob) else []
 
 
 def _last(full_name: str) -> str:

@@ -15,10 +15,17 @@ ORGANIZATION = "jenkins.branch.OrganizationFolder"
 MULTIBRANCH = "org.jenkinsci.plugins.workflow.multibranch.WorkflowMultiBranchProject"
 PIPELINE = "org.jenkinsci.plugins.workflow.job.WorkflowJob"
 FREESTYLE = "hudson.model.FreeStyleProject"
+MATRIX = "hudson.matrix.MatrixProject"
+MAVEN = "hudson.maven.MavenModuleSet"
+EXTERNAL = "hudson.model.ExternalJob"
 
 _RUN_CLASS = {
     PIPELINE: "org.jenkinsci.plugins.workflow.job.WorkflowRun",
     FREESTYLE: "hudson.model.FreeStyleBuild",
+    MATRIX: "hudson.matrix.MatrixBuild",
+    "hudson.matrix.MatrixConfiguration": "hudson.matrix.MatrixRun",
+    MAVEN: "hudson.maven.MavenModuleSetBuild",
+    EXTERNAL: "hudson.model.ExternalRun",
 }
 _COLOR = {
     "SUCCESS": "blue",
@@ -158,6 +165,8 @@ class Item(Bean):
         self.readers: set[str] | None = None
         #: Who is told that it exists, but not what it is (Item/Discover).
         self.discoverers: set[str] = set()
+        #: Who sees it in lists and is refused when opening it: its permission was taken away meanwhile.
+        self.closed_to: set[str] = set()
         self._root = root
 
     @property
@@ -250,7 +259,7 @@ class Job(Item):
 
     members: tuple[str, ...] = tuple(
         "actions description displayName fullDisplayName fullName name url buildable builds allBuilds color "
-        "firstBuild healthReport lastBuild lastCompletedBuild nextBuildNumber disabled".split()
+        "firstBuild healthReport inQueue lastBuild lastCompletedBuild nextBuildNumber disabled".split()
     )
 
     def __init__(self, name: str, exported_class: str, root: Callable[[], str]) -> None:
@@ -258,9 +267,13 @@ class Job(Item):
         self.builds: dict[int, Build] = {}
         self.next_number = 1
         self.disabled = False
+        self.in_queue = False
 
     def start(self, now: datetime, duration: timedelta | None, result: str) -> Build:
-        build = Build(self, self.next_number, now, now + duration if duration is not None else None, result)
+        ends = now + duration if duration is not None else None
+        return self._kept(Build(self, self.next_number, now, ends, result))
+
+    def _kept(self, build: Build) -> Build:
         self.builds[build.number] = build
         self.next_number += 1
         return build
@@ -286,6 +299,8 @@ class Job(Item):
                 return self.next_number
             case "buildable" | "disabled":
                 return self.disabled is (name == "disabled")
+            case "inQueue":
+                return self.in_queue
             case "color":
                 return self._color()
             case "actions" | "healthReport":

@@ -1,25 +1,31 @@
-"""A simulated Jira Cloud site: the REST API v3 as far as issues are read, answered from a changing model."""
+"""A simulated Jira Cloud site: the REST API v3 as far as issues are read, answered from a changing model.
+
+It answers at its own address and through the gateway, as Atlassian's one address for all sites does.
+"""
 
 import base64
 import binascii
-from collections.abc import Sequence
-from datetime import datetime, tzinfo
-from zoneinfo import ZoneInfo
+from collections.abc import Collection, Sequence
+from datetime import datetime
 
 import msgspec
 from aiohttp import web
-from msgspec import Raw
 
-from tidegate.demo.remotes.base import Clock, Fault, Remote
+from tidegate.demo.remotes.base import Clock, Fault, Handler, Remote
 from tidegate.demo.remotes.jira_issue import Issue, Person
 from tidegate.demo.remotes.jira_model import SITE, JiraModel
 from tidegate.demo.remotes.jira_query import JqlRefused, Order, Query, compile_jql
+from tidegate.demo.remotes.jira_site import JSON, Caller, JiraSite, authorization
+
+CLOUD_ID = "11223344-a1b2-3b33-c444-def123456789"
+GATEWAY = f"/ex/jira/{CLOUD_ID}"
+#: The scopes that reading issues needs (OpenAPI document); the site's own description needs none.
+READ_USER, READ_WORK = "read:jira-user", "read:jira-work"
 
 _PAGE = 50
 _PAGE_ID_ONLY = 5000
 _RECONCILED_MOST = 50
 _BULK_MOST = 100
-_JSON = "application/json;charset=UTF-8"
 _DEAD_LINK = "<!DOCTYPE html><html><head><title>Oops, you've found a dead link.</title></head></html>"
 _REMOVED = (
     "The requested API has been removed. Please migrate to the /rest/api/3/search/jql API. "
@@ -63,34 +69,14 @@ class _Position(msgspec.Struct, array_like=True):
     place: list[list[int | str]]
 
 
-class _Caller:
-    """Who asks, as a query needs to know it."""
+class Grant(msgspec.Struct, frozen=True):
+    """What a token with scopes may do, and for whom."""
 
-    def __init__(self, model: JiraModel, person: Person | None) -> None:
-        self._model = model
-        self.zone: tzinfo = ZoneInfo(person.zone) if person else model.zone
-        self.now: datetime = model.clock.now()
-        self.account_id = person.account_id if person else None
-        self.sees = person is not None or model.public
-
-    def has_project(self, key: str) -> bool:
-        if not self.sees:
-            return not self._model.strict_to_strangers
-        return key in self._model.projects and key not in self._model.hidden_projects
-
-    def issue_id(self, text: str) -> int | None:
-        found = self._model.find(text)
-        if found is None:
-            return None if self._model.refuses_unknown_issues else 0
-        return found.id
-
-    def filter_jql(self, number: str) -> str | None:
-        known = self._model.filters.get(int(number)) if number.isdigit() else None
-        allowed = known and self.sees and (known.shared or known.owner == self.account_id)
-        return known.jql if known and allowed else None
+    account_id: str
+    scopes: frozenset[str]
 
 
-class JiraCloud(JiraModel, Remote):
+class JiraCloud(JiraSite):
     """The site and its server. `max_page` is the most issues with all fields that a page has."""
 
     def __init__(self, clock: Clock | None = None, latency: float = 0.0, zone: str = "UTC") -> None:
@@ -100,22 +86,40 @@ class JiraCloud(JiraModel, Remote):
         #: Give the token of the first page with every page (reported by users of naive loops).
         self.repeats_token = False
         self._epoch = 0
+        #: Tokens with scopes.
+        self.grants: dict[str, Grant] = {}
 
     def routes(self, app: web.Application) -> None:
-        for version in ("2", "3", "latest"):
-            api = f"/rest/api/{version}"
-            app.router.add_get(f"{api}/myself", self._myself)
-            app.router.add_get(f"{api}/serverInfo", self._server_info)
-            app.router.add_get(f"{api}/field", self._field)
-            app.router.add_get(f"{api}/filter/{{id}}", self._filter)
-            app.router.add_get(f"{api}/issue/{{key}}", self._issue)
-            app.router.add_post(f"{api}/issue/bulkfetch", self._bulkfetch)
-            app.router.add_route("*", f"{api}/search", self._removed)
-            app.router.add_get(f"{api}/search/jql", self._search)
-            app.router.add_post(f"{api}/search/jql", self._search)
-            app.router.add_post(f"{api}/search/approximate-count", self._count)
+        for base in ("", GATEWAY):
+            for version in ("2", "3", "latest"):
+                api = f"{base}/rest/api/{version}"
+                app.router.add_get(f"{api}/myself", self._let(self.myself, READ_USER))
+                app.router.add_get(f"{api}/serverInfo", self._let(self._server_info, ""))
+                app.router.add_get(f"{api}/field", self._let(self._field, READ_WORK))
+                app.router.add_get(f"{api}/filter/{{id}}", self._let(self.filter, READ_WORK))
+                app.router.add_get(f"{api}/issue/{{key}}", self._let(self.issue, READ_WORK))
+                app.router.add_post(f"{api}/issue/bulkfetch", self._let(self._bulkfetch, READ_WORK))
+                app.router.add_route("*", f"{api}/search", self._let(self._removed, READ_WORK))
+                app.router.add_get(f"{api}/search/jql", self._let(self._search, READ_WORK))
+                app.router.add_post(f"{api}/search/jql", self._let(self._search, READ_WORK))
+                count = f"{api}/search/approximate-count"
+                app.router.add_post(count, self._let(self._count, READ_WORK))
         app.router.add_get("/_edge/tenant_info", self._tenant)
         app.router.add_route("*", "/{anything:.*}", self._dead_link)
+
+    @property
+    def gateway(self) -> str:
+        """The site's address behind the gateway."""
+        return self.url + GATEWAY
+
+    def grant(self, email: str, token: str, scopes: Collection[str] = (READ_USER, READ_WORK)) -> None:
+        """A token with scopes of a known account: an API token, or an access token of an OAuth app."""
+        (account_id,) = [person.account_id for person in self.people.values() if person.email == email]
+        self.grants[token] = Grant(account_id, frozenset(scopes))
+
+    def revoke(self, token: str) -> None:
+        super().revoke(token)
+        self.grants.pop(token, None)
 
     def expire_tokens(self) -> None:
         """Page tokens given until now are refused; on their own they expire in 7 days (OpenAPI document)."""
@@ -130,17 +134,11 @@ class JiraCloud(JiraModel, Remote):
             "X-RateLimit-Remaining": "0",
             "X-RateLimit-Reset": f"{reset:%Y-%m-%dT%H:%MZ}",
             "RateLimit-Reason": reason,
-            "Content-Type": _JSON,
+            "Content-Type": JSON,
         }
         self.faults.append(Fault("/rest/api/", 429, b"", headers, times))
 
     # Endpoints
-
-    async def _myself(self, request: web.Request) -> web.Response:
-        person = self._person(request)
-        if person is None:
-            return self._refusal(request, 401, "Client must be authenticated to access this resource.")
-        return self._json(request, {**self.renderer.person(person), "locale": "en_US"})
 
     async def _server_info(self, request: web.Request) -> web.Response:
         """Open to strangers (OpenAPI document)."""
@@ -153,78 +151,52 @@ class JiraCloud(JiraModel, Remote):
             "serverTime": self.renderer.stamp(self.clock.now()),
             "serverTitle": "Jira",
         }
-        return self._json(request, info)
+        return self.json(request, info)
 
     async def _field(self, request: web.Request) -> web.Response:
         fields = [{"id": name, "key": name, "name": name.title(), "custom": False} for name in ("summary",)]
-        return self._json(request, fields)
+        return self.json(request, fields)
 
     async def _tenant(self, request: web.Request) -> web.Response:
-        return self._json(request, {"cloudId": "11223344-a1b2-3b33-c444-def123456789"})
-
-    async def _filter(self, request: web.Request) -> web.Response:
-        """400, not 404, where it is missing or not shared (OpenAPI document)."""
-        number = request.match_info["id"]
-        jql = self._caller(request).filter_jql(number)
-        if jql is None:
-            return self._refusal(request, 400, "The selected filter is not available to you.")
-        known = self.filters[int(number)]
-        shown = {
-            "self": f"{SITE}/rest/api/3/filter/{known.id}",
-            "id": str(known.id),
-            "name": known.name,
-            "jql": known.jql,
-            "viewUrl": f"{SITE}/issues/?filter={known.id}",
-            "sharePermissions": [],
-        }
-        return self._json(request, shown)
-
-    async def _issue(self, request: web.Request) -> web.Response:
-        """An earlier key leads to the issue, without a redirect (OpenAPI document)."""
-        issue = self.find(request.match_info["key"]) if self._caller(request).sees else None
-        if issue is None:
-            return self._refusal(
-                request, 404, "Issue does not exist or you do not have permission to see it."
-            )
-        return self._json(request, self._shown(issue, request.query.get("fields", "*all").split(",")))
+        return self.json(request, {"cloudId": CLOUD_ID})
 
     async def _bulkfetch(self, request: web.Request) -> web.Response:
         """Ascending ids; what is missing or not visible is just not there (OpenAPI document)."""
         try:
             asked = msgspec.json.decode(await request.read(), type=_Bulk)
         except msgspec.DecodeError as e:
-            return self._refusal(request, 400, str(e))
+            return self.refusal(request, 400, str(e))
         if not 1 <= len(asked.issue_ids_or_keys) <= _BULK_MOST:
-            return self._refusal(request, 400, "Between 1 and 100 issues can be asked for.")
-        named = (self.find(text) for text in asked.issue_ids_or_keys) if self._caller(request).sees else ()
+            return self.refusal(request, 400, "Between 1 and 100 issues can be asked for.")
+        named = (self.find(text) for text in asked.issue_ids_or_keys) if self.caller(request).sees else ()
         found = {issue.id: issue for issue in named if issue}
-        issues = [self._shown(found[number], asked.fields) for number in sorted(found)]
-        return self._json(request, {"expand": "schema,names", "issues": issues, "issueErrors": []})
+        issues = [self.shown(found[number], asked.fields) for number in sorted(found)]
+        return self.json(request, {"expand": "schema,names", "issues": issues, "issueErrors": []})
 
     async def _count(self, request: web.Request) -> web.Response:
-        caller = self._caller(request)
+        caller = self.caller(request)
         try:
             asked = msgspec.json.decode(await request.read(), type=_Count)
             query = compile_jql(asked.jql, caller)
         except (JqlRefused, msgspec.DecodeError) as e:
-            return self._refusal(request, 400, str(e))
+            return self.refusal(request, 400, str(e))
         found = self.results(asked.jql, caller.account_id, query) if caller.sees else []
-        return self._json(request, {"count": len(found)})
+        return self.json(request, {"count": len(found)})
 
     async def _search(self, request: web.Request) -> web.Response:
         """A stranger's search is no error: it finds what is public (reported by users)."""
-        caller = self._caller(request)
+        caller = self.caller(request)
         try:
             asked = self._asked(request, await request.read())
             query = compile_jql(asked.jql, caller)
             found = self._found(asked, caller, query)
             start = self._start(asked, query, found)
         except (JqlRefused, msgspec.DecodeError, msgspec.ValidationError) as e:
-            return self._refusal(request, 400, str(e))
+            return self.refusal(request, 400, str(e))
         narrow = set(asked.fields) <= {"id", "key"}
         most = _PAGE_ID_ONLY if narrow else self.max_page
         page = found[start : start + max(1, min(asked.max_results, most))]
-        answer: dict[str, object] = {"issues": [self._shown(issue, asked.fields) for issue in page]}
+        answer: dict[str, object] = {"issues": [self.shown(issue, asked.fields) for issue in page]}
         last = start + len(page) >= len(found)
         if not last:
             # The key is left out at the end; the documentation says null (vendor's issue tracker).
@@ -232,11 +204,11 @@ class JiraCloud(JiraModel, Remote):
             if self.repeats_token and asked.next_page_token:
                 answer["nextPageToken"] = asked.next_page_token
         answer["isLast"] = last
-        return self._json(request, answer)
+        return self.json(request, answer)
 
     async def _removed(self, request: web.Request) -> web.Response:
         """Shut down in 2025 (seen in recorded answers)."""
-        return self._refusal(request, 410, _REMOVED)
+        return self.refusal(request, 410, _REMOVED)
 
     async def _dead_link(self, request: web.Request) -> web.Response:
         return web.Response(status=404, text=_DEAD_LINK, content_type="text/html")
@@ -254,7 +226,7 @@ class JiraCloud(JiraModel, Remote):
             raise JqlRefused(f"At most {_RECONCILED_MOST} issues can be reconciled.")
         return asked
 
-    def _found(self, asked: _Search, caller: _Caller, query: Query) -> Sequence[Issue]:
+    def _found(self, asked: _Search, caller: Caller, query: Query) -> Sequence[Issue]:
         if not caller.sees:
             return ()
         if asked.reconcile_issues:
@@ -280,42 +252,43 @@ class JiraCloud(JiraModel, Remote):
             return position.index + 1
         return next((at for at, issue in enumerate(found) if _behind(query, issue, position)), len(found))
 
-    def _shown(self, issue: Issue, fields: Sequence[str]) -> Raw:
-        """Only the id by default (measured by users); `*all` is everything there is."""
-        if "*all" in fields or "*navigable" in fields:
-            return Raw(self.body(issue))
-        shown: dict[str, object] = {"id": str(issue.id)}
-        if set(fields) - {"id"}:
-            whole = msgspec.json.decode(self.body(issue), type=dict[str, object])
-            members = whole["fields"]
-            shown |= {"key": issue.key, "self": whole["self"]}
-            if isinstance(members, dict):
-                shown["fields"] = {name: members[name] for name in fields if name in members}
-        return Raw(msgspec.json.encode(shown))
+    def person(self, request: web.Request) -> Person | None:
+        """Basic with mail and API token at the site (a token as Bearer makes a stranger there), and through
+        the gateway tokens with scopes, as Basic or as Bearer (all reported by users).
+        """
+        kind, email, secret = authorization(request)
+        grant = self.grants.get(secret) if self._at_gateway(request) else None
+        if grant is not None and (kind == "bearer" or self.people[grant.account_id].email == email):
+            return self.people[grant.account_id]
+        return self.people.get(self.tokens.get((email, secret), "")) if kind == "basic" else None
 
-    def _caller(self, request: web.Request) -> _Caller:
-        return _Caller(self, self._person(request))
+    def _at_gateway(self, request: web.Request) -> bool:
+        return request.path.startswith(GATEWAY)
 
-    def _person(self, request: web.Request) -> Person | None:
-        """Basic with mail and API token; a token as Bearer makes a stranger here (reported by users)."""
-        kind, _, value = request.headers.get("Authorization", "").partition(" ")
-        if kind.lower() != "basic":
-            return None
-        try:
-            email, _, token = base64.b64decode(value).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            return None
-        return self.people.get(self.tokens.get((email, token), ""))
+    def _let(self, handler: Handler, scope: str) -> Handler:
+        """Through the gateway nobody comes as a stranger, and nobody without the endpoint's scope; at the
+        site's own address a token with scopes is refused (reported by users, who tested both).
+        """
 
-    def _json(self, request: web.Request, answer: object, status: int = 200) -> web.Response:
-        """A refused credential shows in a header only (seen in recorded answers)."""
-        headers = {"Content-Type": _JSON, "Cache-Control": "no-cache, no-store, no-transform"}
-        if "Authorization" in request.headers:
-            headers["X-Seraph-LoginReason"] = "OK" if self._person(request) else "AUTHENTICATED_FAILED"
-        return web.Response(status=status, body=msgspec.json.encode(answer), headers=headers)
+        async def checked(request: web.Request) -> web.StreamResponse:
+            secret = authorization(request)[2]
+            known = self.grants.get(secret)
+            if not self._at_gateway(request):
+                unknown = known is not None and self.person(request) is None
+                return (
+                    self._turned_away("Client must be authenticated.") if unknown else await handler(request)
+                )
+            if self.person(request) is None:
+                return self._turned_away("Unauthorized")
+            if known is not None and scope and scope not in known.scopes:
+                return self._turned_away("Unauthorized; scope does not match")
+            return await handler(request)
 
-    def _refusal(self, request: web.Request, status: int, message: str) -> web.Response:
-        return self._json(request, {"errorMessages": [message], "errors": {}}, status)
+        return checked
+
+    def _turned_away(self, message: str) -> web.Response:
+        body = msgspec.json.encode({"code": 401, "message": message})
+        return web.Response(status=401, body=body, headers={"Content-Type": JSON})
 
 
 def _checksum(jql: str) -> int:

@@ -21,12 +21,16 @@ _TEXT = (
 
 
 class Person(msgspec.Struct, frozen=True):
-    """An account of the site. `zone` is the time zone of its profile, in which its queries are read."""
+    """An account of the site. `zone` is the time zone of its profile, in which its queries are read.
+
+    `login` is the name that Data Center knows it by; `account_id` is then its key.
+    """
 
     account_id: str
     name: str
     email: str
     zone: str = "UTC"
+    login: str = ""
 
 
 class Issue(msgspec.Struct, frozen=True):
@@ -66,9 +70,11 @@ class Issue(msgspec.Struct, frozen=True):
 class Renderer:
     """Makes the JSON of issues as the REST API v3 shows them with all fields, about 6 KB each."""
 
+    version = "3"
+
     def __init__(self, site: str, zone: tzinfo, person: Callable[[str], Person | None]) -> None:
         """`zone` is the site's: its offset, without a colon, is in all times (seen in recorded answers)."""
-        self._site = site
+        self.site = site
         self._zone = zone
         self._person = person
         self._parts: dict[tuple[str, str], Raw] = {}
@@ -83,7 +89,7 @@ class Renderer:
             fields["parent"] = {
                 "id": str(parent.id),
                 "key": parent.key,
-                "self": self._self("issue", str(parent.id)),
+                "self": self.link("issue", str(parent.id)),
                 "fields": {"summary": parent.summary, "status": self._status(parent)},
             }
         fields |= {name: Raw(value) for name, value in issue.odd.items()}
@@ -91,7 +97,7 @@ class Renderer:
             {
                 "expand": "renderedFields,names,schema,operations,editmeta,changelog",
                 "id": str(issue.id),
-                "self": self._self("issue", str(issue.id)),
+                "self": self.link("issue", str(issue.id)),
                 "key": issue.key,
                 "fields": fields,
             }
@@ -116,11 +122,7 @@ class Renderer:
         spent = issue.time_spent
         return {
             "summary": issue.summary,
-            "description": {
-                "type": "doc",
-                "version": 1,
-                "content": [{"type": "paragraph", "content": [{"type": "text", "text": issue.description}]}],
-            },
+            "description": self.rich_text(issue.description),
             "created": self.stamp(issue.created),
             "updated": self.stamp(issue.updated),
             "statuscategorychangedate": self.stamp(issue.created),
@@ -145,15 +147,15 @@ class Renderer:
             "timetracking": {"timeSpentSeconds": spent} if spent else {},
             "comment": {
                 "comments": [],
-                "self": self._self("issue", f"{issue.id}/comment"),
+                "self": self.link("issue", f"{issue.id}/comment"),
                 "maxResults": 0,
                 "total": 0,
                 "startAt": 0,
             },
             "worklog": {"startAt": 0, "maxResults": 20, "total": 0, "worklogs": []},
-            "votes": {"self": self._self("issue", f"{issue.key}/votes"), "votes": 0, "hasVoted": False},
+            "votes": {"self": self.link("issue", f"{issue.key}/votes"), "votes": 0, "hasVoted": False},
             "watches": {
-                "self": self._self("issue", f"{issue.key}/watchers"),
+                "self": self.link("issue", f"{issue.key}/watchers"),
                 "watchCount": 1,
                 "isWatching": False,
             },
@@ -169,6 +171,11 @@ class Renderer:
             },
         }
 
+    def rich_text(self, text: str) -> object:
+        """A document as JSON (OpenAPI document)."""
+        paragraph = {"type": "paragraph", "content": [{"type": "text", "text": text}]}
+        return {"type": "doc", "version": 1, "content": [paragraph]}
+
     def stamp(self, moment: datetime) -> str:
         text = moment.astimezone(self._zone).isoformat(timespec="milliseconds")
         return text[:-3] + text[-2:]
@@ -177,7 +184,7 @@ class Renderer:
         """As in issues; `/myself` has more."""
         picture = f"https://avatar-management--avatars.example.net/initials/{person.name[:1]}-2.png"
         return {
-            "self": self._self("user?accountId=", person.account_id),
+            "self": self.link("user?accountId=", person.account_id),
             "accountId": person.account_id,
             "emailAddress": person.email,
             "avatarUrls": {f"{size}x{size}": f"{picture}?size={size}&s={size}" for size in (48, 24, 16, 32)},
@@ -187,8 +194,8 @@ class Renderer:
             "accountType": "atlassian",
         }
 
-    def _self(self, kind: str, name: str) -> str:
-        return f"{self._site}/rest/api/3/{kind}{'' if kind.endswith('=') else '/'}{name}"
+    def link(self, kind: str, name: str) -> str:
+        return f"{self.site}/rest/api/{self.version}/{kind}{'' if kind.endswith('=') else '/'}{name}"
 
     def _part(self, kind: str, name: str, make: Callable[[str], object]) -> Raw:
         """Rendered once: the same few people, projects and statuses are in all issues."""
@@ -205,7 +212,7 @@ class Renderer:
         category = issue.status_category
         number, colour, name = _CATEGORY_IDS.get(category, _DONE)
         shown = {
-            "self": self._self("statuscategory", str(number)),
+            "self": self.link("statuscategory", str(number)),
             "id": number,
             "key": category,
             "colorName": colour,
@@ -218,8 +225,8 @@ class Renderer:
         def make(name: str) -> object:
             number = str(10_000 + crc32(name.encode()) % 1000)
             return {
-                "self": self._self(kind, number),
-                "iconUrl": f"{self._site}/images/icons/{kind}.svg",
+                "self": self.link(kind, number),
+                "iconUrl": f"{self.site}/images/icons/{kind}.svg",
                 "name": name,
                 "id": number,
                 **more,
@@ -228,13 +235,38 @@ class Renderer:
         return make
 
     def _project(self, key: str) -> object:
-        picture = f"{self._site}/rest/api/3/universal_avatar/view/type/project/avatar/10403"
+        picture = f"{self.site}/rest/api/{self.version}/universal_avatar/view/type/project/avatar/10403"
         return {
-            "self": self._self("project", key),
+            "self": self.link("project", key),
             "id": "10000",
             "key": key,
             "name": f"Project {key}",
             "projectTypeKey": "software",
             "simplified": False,
             "avatarUrls": {f"{size}x{size}": f"{picture}?size={size}" for size in (48, 24, 16, 32)},
+        }
+
+
+class ServerRenderer(Renderer):
+    """The same as Jira Data Center shows it: REST v2, plain text, accounts with name and key."""
+
+    version = "2"
+
+    def rich_text(self, text: str) -> object:
+        """Wiki text (seen in recorded answers)."""
+        return text
+
+    def person(self, person: Person) -> dict[str, object]:
+        """No accountId (seen in recorded answers)."""
+        picture = f"{self.site}/secure/useravatar"
+        return {
+            "self": self.link("user?username=", person.login),
+            "name": person.login,
+            "key": person.account_id,
+            "emailAddress": person.email,
+            "avatarUrls": {f"{size}x{size}": f"{picture}?avatarId=10{size}" for size in (48, 24, 16, 32)},
+            "displayName": person.name,
+            "active": True,
+            "deleted": False,
+            "timeZone": person.zone,
         }

@@ -28,8 +28,13 @@ class Filter(msgspec.Struct):
 class JiraModel:
     """The state of a site. Methods are what people and apps do there; ids and times are deterministic."""
 
-    def __init__(self, clock: Clock, zone: str = "UTC") -> None:
-        """`zone` is the site's own time zone: of the times in issues and of searches by strangers."""
+    def __init__(
+        self, clock: Clock, zone: str = "UTC", site: str = SITE, renderer: type[Renderer] = Renderer
+    ) -> None:
+        """`zone` is the site's own time zone: of the times in issues and of searches by strangers.
+
+        `site` is the address that it believes to have, as it stands in bodies.
+        """
         self.clock = clock
         self.zone = ZoneInfo(zone)
         #: How long after a change searches find it. Changes made now keep the lag of now.
@@ -47,7 +52,7 @@ class JiraModel:
         self.filters: dict[int, Filter] = {}
         self.issues: dict[int, Issue] = {}
         self.index: dict[int, Issue] = {}
-        self.renderer = Renderer(SITE, self.zone, self.people.get)
+        self.renderer = renderer(site, self.zone, self.people.get)
         self._pending: deque[tuple[datetime, int, int, Issue | None]] = deque()
         self._aliases: dict[str, int] = {}
         self._bodies: dict[int, tuple[int, bytes]] = {}

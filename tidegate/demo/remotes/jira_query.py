@@ -73,10 +73,10 @@ class Surroundings(Protocol):
     def filter_jql(self, number: str) -> str | None: ...
 
 
-def compile_jql(jql: str, around: Surroundings) -> Query:
-    """Raises `JqlRefused`, also for a query without any restriction (documented by the vendor)."""
+def compile_jql(jql: str, around: Surroundings, *, bounded: bool = True) -> Query:
+    """Raises `JqlRefused`; on Cloud (`bounded`) also for a query without any restriction (vendor docs)."""
     parser = _Parser(_tokens(jql), around)
-    return parser.query()
+    return parser.query(bounded=bounded)
 
 
 def _tokens(jql: str) -> list[str]:
@@ -97,11 +97,12 @@ class _Parser:
         self._around = around
         self._moving = False
 
-    def query(self) -> Query:
-        if not self._tokens or self._word() == "order":
+    def query(self, *, bounded: bool) -> Query:
+        unbounded = not self._tokens or self._word() == "order"
+        if unbounded and bounded:
             # The vendor's text is translated into the account's language; nobody may rely on it.
             raise JqlRefused("Unbounded JQL queries are not allowed here. Add a search restriction.")
-        test = self._any()
+        test: Test = (lambda _: True) if unbounded else self._any()
         orders = self._orders() if self._word() == "order" else (Order("created", descending=True),)
         if self._at < len(self._tokens):
             raise JqlRefused(f"Error in the JQL Query: '{self._tokens[self._at]}' is not expected here.")
@@ -205,7 +206,7 @@ class _Parser:
             jql = self._around.filter_jql(value)
             if jql is None:
                 raise JqlRefused(f"The value '{value}' does not exist for the field 'filter'.")
-            query = compile_jql(jql, self._around)
+            query = compile_jql(jql, self._around, bounded=False)
             self._moving = self._moving or query.moving
             tests.append(query.test)
         if operator in {"!=", "not in"}:

@@ -20,21 +20,37 @@ _SIGN_IN = (
 
 class Access:
     """`tokens` are the accepted secrets, `expired` those that once were, `strangers` belong to accounts
-    without access. With `sign_in_page` everybody gets the page, whatever header was sent.
+    without access. `scopes` limits a token to some of `project`, `work` and `build`; one without an entry has
+    full access. `passwords` are those of accounts by name, which only a server of one's own takes.
+
+    With `sign_in_page` everybody gets the page, whatever header was sent; with `policy` all are kept out by
+    the tenant; with `windows_only` nothing but NTLM is offered.
     """
 
-    def __init__(self, model: Organisation) -> None:
+    def __init__(self, model: Organisation, *, hosted: bool = True) -> None:
         self._model = model
+        self._hosted = hosted
         self.tokens: dict[str, Person] = {"azure-token": model.me}
+        self.scopes: dict[str, frozenset[str]] = {}
+        self.passwords: dict[str, str] = {}
         self.expired: set[str] = set()
         self.strangers: set[str] = set()
         self.sign_in_page = False
+        self.policy = False
+        self.windows_only = False
 
     def caller(self, request: web.Request, url: str) -> tuple[Person | None, web.Response | None]:
         """Who asks, or why not. Where there are public projects, a bad token is nobody's (seen by users)."""
-        secret = _secret(request.headers.get("Authorization", ""))
+        user, secret = _login(request.headers.get("Authorization", ""))
         if self.sign_in_page:
             return None, sign_in()
+        if self.policy:
+            # Quoted by users.
+            message = (
+                "VS403463: The conditional access policy defined by your Microsoft Entra administrator has "
+                "failed."
+            )
+            return None, refused(Refusal(401, message, "VssServiceException"))
         if secret in self.expired:
             message = "Access Denied: The Personal Access Token used has expired."
             return None, refused(Refusal(401, message, "AccessCheckException"))
@@ -42,15 +58,34 @@ class Access:
             message = f"TF400813: The user '{NOBODY}' is not authorized to access this resource."
             return None, refused(Refusal(401, message, "UnauthorizedRequestException"))
         caller = self.tokens.get(secret)
+        if not self._hosted and user in self.passwords:
+            caller = self._model.me if self.passwords[user] == secret else None
         public = any(project.visibility == "public" for project in self._model.projects.values())
         if caller is not None or public:
             return caller, None
-        if request.headers.get("X-TFS-FedAuthRedirect", "").casefold() == "suppress":
-            # An empty body, and a realm (seen in recorded answers).
-            return None, web.Response(status=401, headers={"WWW-Authenticate": f'Basic realm="{url}/"'})
-        # What a bad token brings otherwise (reported by users).
-        location = f"{url}/_signin?realm=dev.azure.com&reply_to={quote(url, safe='')}"
-        return None, web.Response(status=302, headers={"Location": location})
+        return None, self._unknown(request, url)
+
+    def _unknown(self, request: web.Request, url: str) -> web.Response:
+        """What a credential brings that is nobody's."""
+        if self.windows_only:
+            return web.Response(status=401, headers={"WWW-Authenticate": "NTLM"})
+        if self._hosted and request.headers.get("X-TFS-FedAuthRedirect", "").casefold() != "suppress":
+            # Reported by users.
+            location = f"{url}/_signin?realm=dev.azure.com&reply_to={quote(url, safe='')}"
+            return web.Response(status=302, headers={"Location": location})
+        return self.bare(url)
+
+    def bare(self, url: str) -> web.Response:
+        """An empty body, and a realm on a host of the vendor (seen in recorded answers)."""
+        realm = "https://tfsprodweu1.app.visualstudio.com/" if self._hosted else f"{url}/"
+        return web.Response(status=401, headers={"WWW-Authenticate": f'Basic realm="{realm}"'})
+
+    def admit(self, request: web.Request, scope: str) -> None:
+        """Refuse a token that has not the scope, with no more words than a wrong one (reported by users)."""
+        _, secret = _login(request.headers.get("Authorization", ""))
+        granted = self.scopes.get(secret)
+        if scope and granted is not None and scope not in granted:
+            raise Refusal(401, "")
 
 
 class Throttle(msgspec.Struct):
@@ -106,12 +141,13 @@ def refused(refusal: Refusal) -> web.Response:
     return web.Response(status=refusal.status, body=refusal.body, headers=headers)
 
 
-def _secret(authorization: str) -> str:
-    """The token: behind the colon of Basic, whatever the user name is, or after Bearer (vendor docs)."""
+def _login(authorization: str) -> tuple[str, str]:
+    """User and token: behind the colon of Basic, whatever the user name is, or after Bearer (vendor docs)."""
     kind, _, value = authorization.partition(" ")
     if kind.casefold() != "basic":
-        return value
+        return "", value
     try:
-        return b64decode(value).decode().partition(":")[2]
+        user, _, secret = b64decode(value).decode().partition(":")
     except ValueError:
-        return ""
+        return "", ""
+    return user, secret

@@ -6,6 +6,7 @@ from random import Random
 
 import msgspec
 
+from tidegate.demo.remotes.azure.ci import Ci
 from tidegate.demo.remotes.azure.render import Person, Refusal, guid, no_project, time_text
 
 _WORDS = (
@@ -67,6 +68,7 @@ class Organisation:
         ]
         self.projects: dict[str, Project] = {}
         self.items: dict[int, Item] = {}
+        self.ci = Ci(now, self.people)
         self._next_id = 1
         self._revision = 10
 
@@ -116,6 +118,8 @@ class Organisation:
         """Out of the bin, without a trace."""
         for item in self._inside(self.projects[project_id]):
             del self.items[item.id]
+        for build in [build for build in self.ci.builds.values() if build.project == project_id]:
+            self.ci.purge(build.id)
         del self.projects[project_id]
 
     def _inside(self, project: Project) -> list[Item]:
@@ -221,6 +225,10 @@ class Organisation:
             }
             self.create(project, f"{' '.join(random.sample(_WORDS, 4))} {number}", kind, **fields)
 
+    def seed_builds(self, count: int, random: Random, project: str = "newtwitterclone") -> None:
+        """So many finished builds over three new pipelines of a project."""
+        self.ci.seed(self.project(project).id, count, random)
+
     def _there(self, item_id: int) -> Item:
         item = self.readable(item_id)
         if item is None:
@@ -264,6 +272,20 @@ class Organisation:
     def _listed(self, item: Item) -> bool:
         project = self.projects.get(item.project)
         return not item.deleted and not item.hidden and project is not None and project.state != "deleted"
+
+
+def project_members(organisation: str, project: Project) -> dict[str, object]:
+    """A project as it is shown in lists, builds and definitions (seen in recorded answers)."""
+    return {
+        "id": project.id,
+        "name": project.name,
+        **({"description": project.description} if project.description else {}),
+        "url": f"https://dev.azure.com/{organisation}/_apis/projects/{project.id}",
+        "state": project.state,
+        "revision": project.revision,
+        "visibility": project.visibility,
+        "lastUpdateTime": time_text(project.updated),
+    }
 
 
 def no_item(item_id: int) -> Refusal:

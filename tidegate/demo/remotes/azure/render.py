@@ -77,3 +77,8 @@ def no_project(name: str) -> Refusal:
         "correct and that the project exists on the specified Azure DevOps Server.",
         "ProjectDoesNotExistWithNameException",
     )
+
+
+def no_route(path: str) -> Refusal:
+    """Words of the recorded refusal."""
+    return Refusal(404, f"The controller for path '{path}' was not found or does not implement IController.")

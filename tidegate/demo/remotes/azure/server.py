@@ -1,8 +1,9 @@
 """The HTTP face of a simulated Azure DevOps organisation."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 from uuid import UUID
 
 import msgspec
@@ -10,11 +11,14 @@ from aiohttp import web
 
 from tidegate.demo.remotes.azure import wiql
 from tidegate.demo.remotes.azure.access import JSON, NOBODY, Access, Throttle, refused, sign_in
-from tidegate.demo.remotes.azure.model import Item, Organisation, Project, no_item
-from tidegate.demo.remotes.azure.render import Person, Refusal, guid, no_project, time_text
+from tidegate.demo.remotes.azure.ci_api import CiApi
+from tidegate.demo.remotes.azure.model import Item, Organisation, Project, no_item, project_members
+from tidegate.demo.remotes.azure.render import Person, Refusal, guid, no_project, no_route, time_text
 from tidegate.demo.remotes.base import Clock, Remote
 
-_VERSIONS = ("5.0", "5.1", "6.0", "7.0", "7.1", "7.1-preview", "7.1-preview.1", "")
+_VERSION = re.compile(r"(\d+)\.(\d)(-preview(?:\.\d)?)?")
+_OLDEST = (1, 0)
+_OLD_SERVICES = ".visualstudio.com"
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -34,50 +38,74 @@ class Answer(msgspec.Struct, frozen=True):
 Resource = Callable[[Asked, str], Answer]
 
 
-class AzureDevOps(Remote):
-    """Serves `model` below `/{organisation}`.
+class Route(msgspec.Struct, frozen=True):
+    """A resource, and the scope that a token needs for it; connection data takes none (reported by users)."""
 
-    `access` says who is let in, `throttle` how busy the account is, `lag` how far queries are behind.
-    `query_limit` is 20,000 at the vendor.
+    method: str
+    resource: Resource
+    scope: str = ""
+    organisation_only: bool = False
+
+
+class AzureDevOps(Remote):
+    """Serves `model` below `/{organisation}`, or below `/{above}/{organisation}` as a server of one's own.
+
+    Asked for the hosts of the vendor, which a proxy does, it answers as those: `dev.azure.com/{organisation}`
+    and `{organisation}.visualstudio.com`, with or without `/DefaultCollection`. `newest` is the newest
+    version of the API it knows. `access` says who is let in, `throttle` how busy the account is, `lag` how
+    far queries are behind. `query_limit` is 20,000 at the vendor.
     """
 
     def __init__(
-        self, organisation: str = "company", clock: Clock | None = None, latency: float = 0.0
+        self,
+        organisation: str = "company",
+        clock: Clock | None = None,
+        latency: float = 0.0,
+        above: str = "",
+        newest: str = "7.1",
+        hosted: bool = True,
     ) -> None:
         super().__init__(clock, latency)
         self.model = Organisation(organisation, self.clock.now)
-        self.access = Access(self.model)
+        self.access = Access(self.model, hosted=hosted)
         self.throttle = Throttle()
+        self.ci = CiApi(self.model)
         self.lag = timedelta()
         self.query_limit = 20_000
-        self._resources: dict[str, tuple[str, bool, Resource]] = {
-            "connectiondata": ("GET", True, self._connection_data),
-            "projects": ("GET", True, self._projects),
-            "wit/wiql": ("POST", False, self._wiql),
-            "wit/workitemsbatch": ("POST", False, self._batch),
-            "wit/recyclebin": ("GET", False, self._recycle_bin),
+        self._above = [part for part in above.split("/") if part]
+        self._newest = newest
+        self._hosted = hosted
+        self._resources: dict[str, Route] = {
+            "connectiondata": Route("GET", self._connection_data, organisation_only=True),
+            "projects": Route("GET", self._projects, "project", organisation_only=True),
+            "wit/wiql": Route("POST", self._wiql, "work"),
+            "wit/workitemsbatch": Route("POST", self._batch, "work"),
+            "wit/recyclebin": Route("GET", self._recycle_bin, "work"),
+            "build/builds": Route("GET", self._builds, "build"),
+            "build/definitions": Route("GET", self._definitions, "build"),
         }
 
     @property
     def base(self) -> str:
-        """The URL of the organisation on this server."""
-        return f"{self.url}/{quote(self.model.name)}"
+        """The URL of the organisation or collection on this server."""
+        return "/".join([self.url, *map(quote, self._above), quote(self.model.name)])
 
     def routes(self, app: web.Application) -> None:
         app.router.add_route("*", "/{path:.*}", self._serve)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        parts = [unquote(part) for part in request.raw_path.partition("?")[0].split("/") if part]
+        parts = [unquote(part) for part in urlsplit(request.raw_path).path.split("/") if part]
         if parts[:1] == ["_signin"]:
             return sign_in()
-        if not parts or parts[0].casefold() != self.model.name.casefold():
+        scope = self._below(request.host, parts)
+        if scope is None:
             return web.Response(status=404, body=b"<html></html>", content_type="text/html")
         caller, response = self.access.caller(request, self.url)
         # An aiohttp response is a mapping, so an empty one is false.
         if response is None:
             response = self.throttle.blocks(self.clock.now())
         if response is None:
-            response = self._answer(request, await request.read(), parts[1:], caller)
+            response = self._answer(request, await request.read(), scope, caller)
         response.headers["ActivityId"] = response.headers["X-VSS-E2EID"] = str(UUID(int=len(self.ledger)))
         response.headers["X-TFS-ProcessId"] = guid("process", self.model.name)
         response.headers["X-Content-Type-Options"] = "nosniff"
@@ -86,13 +114,24 @@ class AzureDevOps(Remote):
             response.headers["X-VSS-UserData"] = f"{caller.id}:{caller.mail}"
         return response
 
+    def _below(self, host: str, parts: Sequence[str]) -> Sequence[str] | None:
+        """What follows the organisation, or None where that is not ours. Case does not matter."""
+        lead = [*self._above, self.model.name]
+        if host.endswith(_OLD_SERVICES):
+            lead = lead if host.partition(".")[0] != self.model.name else []
+            if [part.casefold() for part in parts[:1]] == ["defaultcollection"]:
+                parts = parts[1:]
+        if [part.casefold() for part in parts[: len(lead)]] != [part.casefold() for part in lead]:
+            return None
+        return parts[len(lead) :]
+
     def _answer(
         self, request: web.Request, body: bytes, parts: Sequence[str], caller: Person | None
     ) -> web.Response:
         try:
             answer = self._find(request, body, parts, caller)
         except Refusal as e:
-            return refused(e)
+            return refused(e) if e.message else self.access.bare(self.url)
         headers = {"Content-Type": JSON, "Cache-Control": "no-cache", **answer.headers}
         return web.Response(body=answer.body, headers=headers | self.throttle.slows(self.clock.now()))
 
@@ -102,22 +141,25 @@ class AzureDevOps(Remote):
         scope, rest = parts[:at], parts[at + 1 :]
         path = "/".join(rest).casefold()
         name = next((n for n in self._resources if path == n or path.startswith(f"{n}/")), None)
-        method, organisation_only, resource = self._resources[name or "projects"]
-        if name is None or len(scope) > 1 or (scope and organisation_only) or request.method != method:
-            raise Refusal(
-                404,
-                f"The controller for path '{request.path}' was not found or does not implement IController.",
-            )
+        route = self._resources[name or "projects"]
+        misplaced = len(scope) > 1 or bool(scope and route.organisation_only)
+        if name is None or misplaced or request.method != route.method:
+            raise no_route(request.path)
         self._version(request.query.get("api-version", ""), path)
+        self.access.admit(request, route.scope)
         project = self._visible(scope[0], caller) if scope else None
         last = rest[-1] if len(rest) > name.count("/") + 1 else ""
-        return resource(Asked(request.query, body, caller, project), last)
+        return route.resource(Asked(request.query, body, caller, project), last)
 
     def _version(self, version: str, path: str) -> None:
-        if version not in _VERSIONS:
+        known = _VERSION.fullmatch(version or "1.0")
+        newest = tuple(map(int, self._newest.split(".")))
+        if known is None or not _OLDEST <= (int(known[1]), int(known[2])) <= newest:
+            # Words as quoted by users.
             raise Refusal(
                 400,
-                f"The requested REST API version of {version} is out of range for this server.",
+                f"The requested REST API version of {version} is out of range for this server. The latest "
+                f"REST API version this server supports is {self._newest}.",
                 "VssVersionOutOfRangeException",
             )
         if path == "connectiondata" and "preview" not in version:
@@ -160,7 +202,7 @@ class AzureDevOps(Remote):
             "authenticatedUser": user,
             "authorizedUser": user,
             "instanceId": guid(self.model.name),
-            "deploymentType": "hosted",
+            "deploymentType": "hosted" if self._hosted else "onPremises",
         }
         return Answer(msgspec.json.encode(data))
 
@@ -181,21 +223,21 @@ class AzureDevOps(Remote):
 
     def _project_json(self, project: Project, *, alone: bool = False) -> bytes:
         """One asked for by itself has its team and links as well (seen in recorded answers)."""
-        url = f"https://dev.azure.com/{self.model.name}/_apis/projects/{project.id}"
-        team = {"id": guid(project.id, "team"), "name": f"{project.name} Team"}
-        members = {
-            "id": project.id,
-            "name": project.name,
-            **({"description": project.description} if project.description else {}),
-            "url": url,
-            "state": project.state,
-            "revision": project.revision,
-            **({"_links": {"self": {"href": url}}} if alone else {}),
-            "visibility": project.visibility,
-            **({"defaultTeam": team} if alone else {}),
-            "lastUpdateTime": time_text(project.updated),
-        }
+        members = project_members(self.model.name, project)
+        if alone:
+            team = {"id": guid(project.id, "team"), "name": f"{project.name} Team"}
+            members |= {"_links": {"self": {"href": members["url"]}}, "defaultTeam": team}
         return msgspec.json.encode(members)
+
+    def _builds(self, asked: Asked, last: str) -> Answer:
+        return (
+            _paged(*self.ci.builds(asked.query, asked.project, asked.caller)) if not last else _not_one(last)
+        )
+
+    def _definitions(self, asked: Asked, last: str) -> Answer:
+        if last:
+            return _not_one(last)
+        return _paged(*self.ci.definitions(asked.query, asked.project, asked.caller))
 
     def _items(self, caller: Person | None) -> list[Item]:
         items = self.model.items.values()
@@ -309,6 +351,16 @@ class AzureDevOps(Remote):
             "code": 200,
             "url": f"https://dev.azure.com/{self.model.name}/_apis/wit/recycleBin/{item.id}",
         }
+
+
+def _paged(parts: Sequence[bytes], token: str | None) -> Answer:
+    """The token of the next page is in a header; no header is the last page (reported by users)."""
+    return Answer(_listed(parts), {"x-ms-continuationtoken": token} if token else {})
+
+
+def _not_one(last: str) -> Answer:
+    """Single builds and definitions are not played: nothing here asks for them."""
+    raise no_route(last)
 
 
 def _listed(parts: Sequence[bytes]) -> bytes:

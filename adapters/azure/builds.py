@@ -1,0 +1,179 @@
+"""Builds: of each project the ones queued since, oldest first; those that still run are asked for by id."""
+
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from adapters.azure.build import NAME, STREAM, Build, read_build
+from adapters.azure.credential import BUILDS
+from adapters.azure.listing import Patience, next_token
+from adapters.azure.project_list import Project, ProjectList
+from adapters.azure.site import Envelope, Site
+from adapters.azure.urls import segment
+from adapters.azure.values import is_id
+from adapters.base import (
+    AdapterError,
+    Feed,
+    Fetched,
+    Forbidden,
+    Gone,
+    Missing,
+    NotFound,
+    Page,
+    Partition,
+    QueryRejected,
+    Readable,
+    Rejected,
+    TooLarge,
+    Unreadable,
+)
+from adapters.reply import Reply, decode
+
+FEED = Feed(NAME, (STREAM,))
+#: Builds in one answer, of about 6 KB each. The remote gives out up to 5,000.
+PAGE = 200
+_PATH = "/_apis/build/builds"
+
+
+class _Walk(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The cursor. Between walks only `since`: builds queued from then on are to be read.
+
+    During one, `started` is the remote's time of its first request, `token` leads to the next page, and
+    `size` is how many builds fit into an answer.
+    """
+
+    since: datetime | None = None
+    started: datetime | None = None
+    token: str = ""
+    size: int = PAGE
+
+    @property
+    def text(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+
+class Builds:
+    """Walks up the times at which builds were queued, which never change, project by project.
+
+    The default order is by finish, in which a build that runs long appears behind the cursor or not at all;
+    by queue time each appears once, where it was queued, and is looked at again by its id until it has
+    finished. `minTime` means the time that `queryOrder` names (vendor's OpenAPI document).
+    """
+
+    feed = FEED
+
+    def __init__(self, site: Site, projects: ProjectList, since: datetime | None, overlap: timedelta) -> None:
+        self._site = site
+        self._projects = projects
+        self._since = since
+        self._overlap = overlap
+
+    async def partitions(self) -> Sequence[Partition]:
+        return await self._projects.partitions()
+
+    async def read(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]:
+        walk = msgspec.json.decode(cursor, type=_Walk) if cursor else _Walk(since=self._since)
+        patience = Patience(self._site.host, f"builds of {partition.mark or partition.name}", walk.token)
+        while True:
+            try:
+                reply = await self._site.get(f"/{segment(partition.name)}{_PATH}", _asking(walk), BUILDS)
+            except TooLarge:
+                if walk.size == 1:
+                    raise
+                walk = msgspec.structs.replace(walk, size=max(1, walk.size // 4))
+                continue
+            found = [read_build(raw, partition.name) for raw in decode(reply, Envelope).value]
+            await self._site.prove(reply)
+            token = next_token(reply)
+            patience.spend(token, len(found))
+            only = not walk.token and not token
+            walk = msgspec.structs.replace(walk, started=walk.started or reply.asked_at, token=token)
+            yield self._page(reply, found, walk, only=only)
+            if not token:
+                return
+
+    def _page(self, reply: Reply, found: Sequence[Build | Rejected], walk: _Walk, *, only: bool) -> Page:
+        """A page; the remote counts only what is in one answer, so that several leave the sum open."""
+        started = walk.started or reply.asked_at
+        records = {one.record.key: one.record for one in found if isinstance(one, Build)}
+        rejected = [one for one in found if isinstance(one, Rejected)]
+        return Page(
+            reply.sent_at,
+            walk.text if walk.token else _Walk(since=started - self._overlap).text,
+            list(records.values()),
+            rejected,
+            expected={NAME: len(records) + len(rejected)} if only else None,
+            end=not walk.token,
+        )
+
+    async def fetch(self, keys: Sequence[str]) -> Fetched:
+        """Builds by id, deleted ones included: that they are listed as such is the proof.
+
+        Where no project is named all are asked at once, and one by one for what was not found: older
+        clients of the vendor leave the project out, today's documents ask for it. Raises the last refusal
+        if nobody answers.
+        """
+        ids = [key for key in dict.fromkeys(keys) if is_id(key)]
+        found: dict[str, Build] = {}
+        observed_at: datetime | None = None
+        refusal: AdapterError | None = None
+        async for root in self._roots():
+            if not (left := [key for key in ids if key not in found]):
+                break
+            try:
+                reply = await self._site.get(f"{root}{_PATH}", _by_id(left), BUILDS)
+            except (Forbidden, NotFound, QueryRejected) as e:
+                refusal = e
+                continue
+            await self._site.prove(reply)
+            observed_at = observed_at or reply.sent_at
+            found |= self._asked_for(reply, left)
+        if refusal is not None and observed_at is None:
+            raise refusal
+        gone: list[tuple[str, Gone]] = [(key, "deleted") for key, build in found.items() if build.deleted]
+        gone += [(key, "hidden") for key in dict.fromkeys(keys) if key not in found]
+        records = [build.record for build in found.values() if not build.deleted]
+        missing = [Missing(key, reason) for key, reason in gone]
+        return Fetched(observed_at or self._site.now(), records, missing=missing)
+
+    async def _roots(self) -> AsyncGenerator[str, None]:
+        """Where to ask for builds by id: in the one project, else everywhere and then in each project."""
+        place = await self._site.place()
+        if place.project is not None:
+            yield f"/{segment(place.project)}"
+            return
+        yield ""
+        for project in await self._projects.all():
+            yield f"/{segment(project.id)}"
+
+    def _asked_for(self, reply: Reply, ids: Sequence[str]) -> dict[str, Build]:
+        read = [read_build(raw) for raw in decode(reply, Envelope).value]
+        if any(isinstance(one, Rejected) for one in read):
+            raise Unreadable(f"{self._site.host} answered for builds with something else.")
+        found = {one.record.key: one for one in read if isinstance(one, Build)}
+        return {key: found[key] for key in ids if key in found}
+
+    async def check(self) -> Readable:
+        """Whether builds can be read; the remote does not count them."""
+
+        async def ask(project: Project) -> None:
+            asking = {"$top": "1", "queryOrder": "queueTimeDescending"}
+            reply = await self._site.get(f"/{segment(project.id)}{_PATH}", asking, BUILDS)
+            decode(reply, Envelope)
+
+        return await self._projects.each(BUILDS, ask)
+
+
+def _asking(walk: _Walk) -> dict[str, str]:
+    """The parameters of a page. A token is good only with those that it was given for."""
+    asking = {"queryOrder": "queueTimeAscending", "$top": str(walk.size)}
+    if walk.since is not None:
+        asking["minTime"] = f"{walk.since:%Y-%m-%dT%H:%M:%SZ}"
+    if walk.token:
+        asking["continuationToken"] = walk.token
+    return asking
+
+
+def _by_id(ids: Sequence[str]) -> dict[str, str]:
+    return {"buildIds": ",".join(ids), "deletedFilter": "includeDeleted"}

@@ -1,0 +1,75 @@
+"""What each setting is for, and the forms of a frequency, in words: the reference is made of this."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class About(msgspec.Struct, frozen=True):
+    """One setting in words. `unset` is what holds without it, where that is no plain value."""
+
+    meaning: str
+    example: str
+    unset: str = ""
+
+
+SETTINGS: Mapping[str, About] = {
+    "data_dir": About(
+        "Where the embedded database, the embedded Redis and the keys made here are. On a local disk.",
+        "/var/lib/tidegate",
+        "~/.local/share/tidegate",
+    ),
+    "host": About("The address that the API listens on. 0.0.0.0 and :: are all addresses.", "0.0.0.0"),  # noqa: S104
+    "port": About("The port that the API listens on; 0 is any free one.", "8420"),
+    "database_url": About(
+        "The database. With PostgreSQL the secret key must be given, and any number of processes may run.",
+        "postgresql://tidegate:password@db.internal/tidegate",
+        "SQLite in the data folder",
+    ),
+    "database_schema": About("The schema that holds everything, on PostgreSQL.", "tidegate"),
+    "redis_url": About(
+        "A Redis 6.2 or newer, or a Valkey. It only wakes workers; nothing in it needs a backup.",
+        "redis://redis.internal:6379/0",
+        "a server of its own, in the data folder",
+    ),
+    "secret_key": About(
+        "Seals the stored secrets; at least 16 characters. To change it: the new one, a comma, the old one.",
+        "a-long-random-text-of-your-own",
+        "made in the data folder, for the embedded database only",
+    ),
+    "admin_key": About(
+        "The administrator's key of the API; at least 8 visible characters.",
+        "another-long-random-text",
+        "made at the first start, in admin.key of the data folder",
+    ),
+    "allow_networks": About(
+        "Private networks where your servers are; others are refused, and those of cloud metadata always.",
+        "10.0.0.0/8,192.168.7.0/24",
+        "none",
+    ),
+    "ca_file": About(
+        "A file of certificates, in PEM form, of authorities to trust beside those of the system.",
+        "/etc/ssl/certs/company.pem",
+        "those of the system",
+    ),
+    "proxy": About(
+        "An HTTP proxy for all requests to remotes. It is trusted: it decides which addresses it reaches.",
+        "http://proxy.internal:3128",
+        "none",
+    ),
+    "log_level": About("debug, info, warning, error or critical.", "debug"),
+    "workers": About("Worker processes of tidegate up; at most 2 on SQLite.", "4"),
+}
+
+#: Every form that a frequency may have, with what it means.
+FREQUENCIES: tuple[tuple[str, str], ...] = (
+    ("manually", "Only when asked."),
+    ("hourly", "Once an hour. The default."),
+    ("daily", "Once a day."),
+    ("weekly", "Once a week."),
+    ("monthly", "Once in each calendar month of the time zone."),
+    ("every 15m", "An interval in minutes (m), hours (h) or days (d), from 1 minute to 31 days."),
+    ("daily at 02:30", "At this time of the time zone."),
+    ("weekly on monday at 02:30", "On this day, at this time of the time zone."),
+    ("0 6 * * 1-5", "Cron with five fields: minute, hour, day of month, month, day of week."),
+)

@@ -1,0 +1,70 @@
+"""Redis: reachable, not forgetting keys by itself, keeping what it holds through a restart."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from arq.connections import ArqRedis
+from redis.exceptions import RedisError
+
+from config.settings import Settings
+from tidegate.doctor.finding import Finding, fail, ok, warn
+from tidegate.redis_server import live_url
+from worker.queue import connect
+
+OLDEST = (6, 2)
+
+
+async def look(settings: Settings) -> Sequence[Finding]:
+    """What there is to say of the Redis of the settings, or of the embedded one if it runs."""
+    url = settings.redis_url.reveal() if settings.redis_url else await live_url(settings.data_dir)
+    if url is None:
+        said = "The embedded Redis does not run."
+        return [warn("redis", said, "Nothing to do: `tidegate up` and the other roles start it.")]
+    redis = connect(url, connections=2)
+    try:
+        return await _ask(redis, embedded=settings.redis_url is None)
+    except (RedisError, OSError, TimeoutError) as e:
+        advice = "Check TIDEGATE_REDIS_URL, its password, and that the server runs and lets this machine in."
+        return [fail("redis", f"It does not answer: {e}", advice)]
+    finally:
+        await redis.aclose()
+
+
+async def _ask(redis: ArqRedis, *, embedded: bool) -> Sequence[Finding]:
+    told: Mapping[str, Any] = await redis.info()
+    known = "Valkey" if "valkey_version" in told else "Redis"
+    version = str(told.get("valkey_version") or told.get("redis_version", "?"))
+    said = f"{known} {version} answers{' (embedded)' if embedded else ''}."
+    compatible = str(told.get("redis_version", "0"))
+    if tuple(int(part) for part in compatible.split(".")[:2] if part.isdigit()) < OLDEST:
+        return [fail("redis", said, "Redis 6.2 or newer, or Valkey, is needed.")]
+    return [ok("redis", said), _policy(told), await _persistence(redis, told)]
+
+
+def _policy(told: Mapping[str, Any]) -> Finding:
+    policy = str(told.get("maxmemory_policy", "unknown"))
+    if policy == "noeviction":
+        return ok("redis memory", "maxmemory-policy is noeviction.")
+    said = f"maxmemory-policy is {policy}: Redis may drop triggers and events when its memory is full."
+    advice = "Set maxmemory-policy noeviction."
+    limited = int(told.get("maxmemory", 0)) > 0
+    return fail("redis memory", said, advice) if limited else warn("redis memory", said, advice)
+
+
+async def _persistence(redis: ArqRedis, told: Mapping[str, Any]) -> Finding:
+    if int(told.get("aof_enabled", 0)):
+        if told.get("aof_last_write_status", "ok") != "ok":
+            return fail("redis persistence", "Its append-only file cannot be written.", "Look into its log.")
+        return ok("redis persistence", "It keeps an append-only file.")
+    try:
+        saves = str((await redis.config_get("save")).get("save", ""))
+    except RedisError:  # a hosted Redis may not tell
+        return warn(
+            "redis persistence", "It has no append-only file.", "Triggers in the queue last as long as it."
+        )
+    if told.get("rdb_last_bgsave_status", "ok") != "ok":
+        return fail("redis persistence", "Its last snapshot could not be written.", "Look into its log.")
+    if saves:
+        return ok("redis persistence", f"It writes snapshots ({saves}).")
+    advice = "Set appendonly yes: triggers that nobody has taken yet are lost when it restarts."
+    return warn("redis persistence", "It keeps nothing through a restart.", advice)
