@@ -30,7 +30,7 @@ async def test_what_was_queued_before_is_withdrawn_and_remembered(house: House) 
     assert failed.error is not None
     assert (failed.state, failed.error.kind) == ("failed", "auth")
     assert (withdrawn.state, withdrawn.error) == ("cancelled", failed.error)
-    assert len(site.requests("/myself")) == 1
+    assert len(site.ledger) == 1
 
 
 async def test_withdrawing_what_is_queued_is_no_change_of_health_of_its_own(house: House) -> None:

@@ -6,11 +6,12 @@ from random import Random
 
 import pytest
 
+from adapters.http import utc_now
 from store.connections import Connection
 from tests.engine import connection_row
 from tests.house import House
 from tidegate.demo.remotes.azure import AzureDevOps
-from tidegate.demo.remotes.base import Fault
+from tidegate.demo.remotes.base import Clock, Fault
 
 
 @pytest.fixture
@@ -106,3 +107,55 @@ async def test_only_the_selected_stream_is_read(house: House, remote: AzureDevOp
     assert sync.receipt is not None
     assert set(sync.receipt) == {"projects"}
     assert remote.requests("wiql") == []
+
+
+async def test_a_build_that_ran_for_longer_than_a_sync_is_found_finished_by_the_next(house: House) -> None:
+    # Behind our own clock, which no cursor is ahead of.
+    async with AzureDevOps(clock=Clock(lambda: utc_now() - timedelta(hours=9))) as remote:
+        ci = remote.model.ci
+        late = ci.queue(ci.define(remote.model.create_project("newtwitterclone").id, "web-ci").id)
+        ci.start(late.id)
+        made = await connect(house, remote, streams=["builds"])
+        for _ in range(2):
+            await house.sync(made.id)
+            [row] = await house.rows("azure", "builds")
+            assert (row["status"], row["look_again_at"] is None) == ("inProgress", False)
+            # More than the overlap later nothing but its id leads to it.
+            remote.clock.advance(timedelta(hours=2))
+        ci.finish(late.id, "failed")
+        remote.ledger.clear()
+        sync = await house.sync(made.id)
+        assert sync.counters["builds"].changed == 1
+        [row] = await house.rows("azure", "builds")
+        assert (row["status"], row["result"], row["look_again_at"]) == ("completed", "failed", None)
+        assert [seen.query.get("buildIds") for seen in remote.requests("build/builds")] == [None, "1"]
+
+
+async def test_builds_of_a_project_that_is_closed_make_partial_and_others_are_there(
+    house: House, remote: AzureDevOps
+) -> None:
+    closed = remote.model.create_project("closed")
+    for project in ("newtwitterclone", "closed"):
+        remote.model.seed_builds(5, Random(1), project)
+    remote.ci.closed = {closed.id}
+    made = await connect(house, remote)
+    sync = await house.sync(made.id)
+    assert sync.state == "partial"
+    assert sync.error is not None
+    assert sync.error.kind == "forbidden"
+    assert "Build (Read)" in sync.error.hint
+    assert "closed" in sync.error.message
+    assert len(await house.keys("azure", "builds")) == 5
+    assert len(await house.keys("azure", "pipelines")) == 3
+
+
+async def test_a_pipeline_that_was_changed_is_in_the_next_sync(house: House, remote: AzureDevOps) -> None:
+    home = remote.model.project("newtwitterclone").id
+    pipelines = [remote.model.ci.define(home, f"p{number}") for number in range(3)]
+    made = await connect(house, remote)
+    await house.sync(made.id)
+    remote.model.ci.redefine(pipelines[1].id, queue_status="disabled")
+    sync = await house.sync(made.id)
+    assert (sync.counters["pipelines"].new, sync.counters["pipelines"].changed) == (0, 1)
+    rows = {row["key"]: row for row in await house.rows("azure", "pipelines")}
+    assert rows[f"{home}/{pipelines[1].id}"]["queue_status"] == "disabled"

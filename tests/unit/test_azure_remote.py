@@ -156,3 +156,67 @@ async def test_the_bin_of_a_project_lists_what_was_deleted(remote: AzureDevOps, 
     assert [entry["id"] for entry in msgspec.json.decode(reply.body)["value"]] == [4]
     entry = msgspec.json.decode((await http.get("/_apis/wit/recyclebin/4")).body)
     assert entry["project"] == "newtwitterclone"
+
+
+async def built(http: Http, **params: str) -> tuple[list[int], str | None]:
+    reply = await http.get("/newtwitterclone/_apis/build/builds", params)
+    ids = [build["id"] for build in msgspec.json.decode(reply.body)["value"]]
+    return ids, reply.headers.get("x-ms-continuationtoken")
+
+
+async def test_builds_come_by_finish_unless_asked_otherwise_so_that_running_ones_are_missing(
+    remote: AzureDevOps, http: Http
+) -> None:
+    ci = remote.model.ci
+    pipeline = ci.define(remote.model.project("newtwitterclone").id, "web-ci")
+    for _ in range(3):
+        ci.queue(pipeline.id)
+    remote.clock.advance(timedelta(minutes=1))
+    ci.finish(3)
+    remote.clock.advance(timedelta(minutes=1))
+    ci.finish(1)
+    assert await built(http) == ([1, 3], None)
+    assert (await built(http, queryOrder="queueTimeAscending"))[0] == [1, 2, 3]
+    # The bound means the time that the order names.
+    since = f"{remote.clock.now() - timedelta(seconds=30):%Y-%m-%dT%H:%M:%SZ}"
+    assert (await built(http, queryOrder="finishTimeAscending", minTime=since))[0] == [1]
+    assert (await built(http, queryOrder="queueTimeAscending", minTime=since))[0] == []
+
+
+async def test_pages_of_builds_go_on_with_the_token_of_the_header(remote: AzureDevOps, http: Http) -> None:
+    remote.model.seed_builds(5, Random(1))
+    asking = {"queryOrder": "queueTimeAscending", "$top": "2"}
+    first, token = await built(http, **asking)
+    second, token = await built(http, **asking, continuationToken=token or "")
+    last, end = await built(http, **asking, continuationToken=token or "")
+    assert [*first, *second, *last] == [1, 2, 3, 4, 5]
+    assert end is None
+
+
+async def test_deleted_builds_are_shown_only_where_they_are_asked_for(
+    remote: AzureDevOps, http: Http
+) -> None:
+    remote.model.seed_builds(3, Random(1))
+    remote.model.ci.delete(2)
+    assert sorted((await built(http))[0]) == [1, 3]
+    assert sorted((await built(http, deletedFilter="includeDeleted"))[0]) == [1, 2, 3]
+    assert (await built(http, deletedFilter="onlyDeleted"))[0] == [2]
+
+
+async def test_a_token_without_the_scope_is_refused_like_a_wrong_one(remote: AzureDevOps, http: Http) -> None:
+    remote.access.scopes["azure-token"] = frozenset({"work"})
+    with pytest.raises(Refused) as caught:
+        await http.get("/_apis/projects", judge=judge)
+    assert (caught.value.reply.status, caught.value.reply.body) == (401, b"")
+    assert "visualstudio.com" in caught.value.reply.headers["WWW-Authenticate"]
+    assert await ids(http, ALL) == list(range(1, 11))
+
+
+async def test_an_older_server_names_the_newest_version_it_knows() -> None:
+    async with AzureDevOps("C", above="tfs", newest="6.0", hosted=False) as server:
+        async with http_client(server.base, TOKEN) as http:
+            with pytest.raises(Refused) as caught:
+                await http.get("/_apis/projects", {"api-version": "7.1"}, judge=judge)
+            assert (await http.get("/_apis/projects", {"api-version": "6.0"})).status == 200
+        assert "supports is 6.0" in msgspec.json.decode(caught.value.reply.body)["message"]
+        assert server.base.endswith("/tfs/C")

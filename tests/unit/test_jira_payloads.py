@@ -252,10 +252,14 @@ def http_answer(name: str) -> web.Response:
     return answer(b"", int(first.split()[1]), **headers)
 
 
-async def test_the_recorded_headers_of_an_expired_token_fail_the_sync() -> None:
+@pytest.mark.parametrize("product", ["cloud", "datacenter"])
+async def test_the_recorded_headers_of_an_expired_token_fail_the_sync(product: str) -> None:
     seen = json.loads(recorded("errors/cloud_200_expired_token.headers.json"))
     headers = {name: value for name, value in seen["headers"].items() if name != "content-type"}
-    answers = standing(b"") | {SEARCH: answer(b'{"issues": [], "isLast": true}', seen["status"], **headers)}
+    body = b'{"issues": [], "isLast": true, "startAt": 0, "total": 0}'
+    answers = standing(b"") | {SEARCH: answer(body, seen["status"], **headers)}
+    if product == "datacenter":
+        answers = standing_datacenter(b"") | {DC_SEARCH: answer(body, seen["status"], **headers)}
     async with site(answers) as jira:
         with pytest.raises(AuthFailed):
             await read_all(jira, "issues", Partition("all"))

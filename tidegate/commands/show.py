@@ -10,12 +10,14 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from store.health import Problem
 from store.syncs import Sync, status_of
 
 GOOD = {"healthy", "succeeded", "yes", "ok"}
 BAD = {"failed", "no", "crashing"}
+BUSY = {"partial", "stale", "rate_limited", "processing", "queued", "running", "waiting"}
 PLAIN_EVERY = 5.0  # seconds between lines of progress where there is no terminal
 
 
@@ -40,16 +42,19 @@ def as_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         for text in texts:
             click.echo("\t".join(text))
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    named = any(columns)
+    table = Table(box=None, header_style="bold", pad_edge=False, show_header=named)
     for column in columns:
         table.add_column(column, overflow="fold")
     for text in texts:
-        table.add_row(*map(_coloured, text))
+        # Without a header the first column names what is in the second.
+        first = _coloured(text[0]) if named else _plain(text[0])
+        table.add_row(first, *map(_coloured, text[1:]))
     Console().print(table)
 
 
 def _coloured(text: str) -> Any:
-    colour = "green" if text in GOOD else "red" if text in BAD else None
+    colour = "green" if text in GOOD else "red" if text in BAD else "yellow" if text in BUSY else None
     return f"[{colour}]{text}[/]" if colour else _plain(text)
 
 
@@ -153,7 +158,7 @@ class Ticker:
         if self._quiet:
             return
         if self._live is not None:
-            self._live.update(_plain(line()))
+            self._live.update(Text(line()))
         elif time.monotonic() - self._told_at >= PLAIN_EVERY:
             self._told_at = time.monotonic()
             click.echo(line(), err=True)

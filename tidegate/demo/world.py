@@ -56,6 +56,7 @@ class World:
         self.azure.access.tokens[AZURE_TOKEN] = self.azure.model.me
         self.azure.model.seed(400, self._random, project="newtwitterclone")
         self.azure.model.seed(60, self._random, project="Tide tables")
+        self.azure.model.seed_builds(120, self._random, project="newtwitterclone")
 
     def places(self) -> list[Place]:
         """The connections that the demo makes, once the remotes are up."""

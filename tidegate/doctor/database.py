@@ -16,7 +16,7 @@ from store.database import Database, clock
 from store.instance import VAULT
 from store.migrate import HEAD, is_current
 from store.schema import instance
-from tidegate.doctor.finding import Finding, fail, ok, warn
+from tidegate.doctor.finding import Finding, Redact, fail, ok, warn
 
 #: Clocks that differ by so many seconds make times in logs and in the database hard to compare.
 CLOCK_SECONDS = 5.0
@@ -25,7 +25,9 @@ _VERSIONS = table("alembic_version", column("version_num"))
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[tuple[Database | None, Sequence[Finding]]]:
+async def opened(
+    settings: Settings, redact: Redact
+) -> AsyncIterator[tuple[Database | None, Sequence[Finding]]]:
     """The database if it can be used, and what was found. One that is not there yet is not made."""
     missing = _missing_file(settings)
     if missing is not None:
@@ -34,13 +36,13 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Database | None, Seq
         return
     database = Database(settings.async_database_url.reveal(), settings.database_schema, pool=2)
     try:
-        reached, found = await _reach(database, settings)
+        reached, found = await _reach(database, settings, redact)
         yield (database if reached else None), found
     finally:
         await database.close()
 
 
-async def _reach(database: Database, settings: Settings) -> tuple[bool, Sequence[Finding]]:
+async def _reach(database: Database, settings: Settings, redact: Redact) -> tuple[bool, Sequence[Finding]]:
     """Whether the tables are there to be read, and what was found."""
     try:
         async with database.read() as connection:
@@ -57,7 +59,7 @@ async def _reach(database: Database, settings: Settings) -> tuple[bool, Sequence
         advice = "Check TIDEGATE_DATABASE_URL, and that the server runs and lets this machine in."
         if settings.database_url is None:
             advice = "Check the file and its folder; put a backup back if it is damaged."
-        return False, [fail("database", f"It cannot be used: {reason}", advice)]
+        return False, [fail("database", f"It cannot be used: {redact(reason)}", advice)]
 
 
 def _missing_file(settings: Settings) -> Path | None:

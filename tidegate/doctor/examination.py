@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from config.logs import Redactor
 from config.settings import Settings, SettingsError, load
 from tidegate.doctor import database, files, redis, work
-from tidegate.doctor.finding import Finding, fail
+from tidegate.doctor.finding import Finding, Redact, fail
 
 
 async def examine(environ: Mapping[str, str], redactor: Redactor) -> Sequence[Finding]:
@@ -18,17 +18,12 @@ async def examine(environ: Mapping[str, str], redactor: Redactor) -> Sequence[Fi
     for text in settings.secret_texts():
         redactor.register(text)
     found += [*files.folder(settings), *files.keys(settings), files.networks(settings)]
-    return [_clean(one, redactor) for one in [*found, *await _running(settings)]]
+    return [*found, *await _running(settings, redactor.text)]
 
 
-async def _running(settings: Settings) -> Sequence[Finding]:
-    redis_found = await redis.look(settings)
-    async with database.opened(settings) as (stored, found):
+async def _running(settings: Settings, redact: Redact) -> Sequence[Finding]:
+    redis_found = await redis.look(settings, redact)
+    async with database.opened(settings, redact) as (stored, found):
         if stored is None:
             return [*found, *redis_found]
         return [*found, *redis_found, *await work.look(stored)]
-
-
-def _clean(finding: Finding, redactor: Redactor) -> Finding:
-    """What others say may repeat a password."""
-    return Finding(finding.state, finding.what, redactor.text(finding.message), redactor.text(finding.advice))

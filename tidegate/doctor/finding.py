@@ -1,8 +1,12 @@
 """One thing that was looked at, and how it stands."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
+
+#: Takes secrets out of what others say, who may repeat a password.
+Redact = Callable[[str], str]
 
 State = Literal["ok", "warn", "fail"]
 

@@ -7,14 +7,14 @@ from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from config.settings import Settings
-from tidegate.doctor.finding import Finding, fail, ok, warn
+from tidegate.doctor.finding import Finding, Redact, fail, ok, warn
 from tidegate.redis_server import live_url
 from worker.queue import connect
 
 OLDEST = (6, 2)
 
 
-async def look(settings: Settings) -> Sequence[Finding]:
+async def look(settings: Settings, redact: Redact) -> Sequence[Finding]:
     """What there is to say of the Redis of the settings, or of the embedded one if it runs."""
     url = settings.redis_url.reveal() if settings.redis_url else await live_url(settings.data_dir)
     if url is None:
@@ -25,7 +25,7 @@ async def look(settings: Settings) -> Sequence[Finding]:
         return await _ask(redis, embedded=settings.redis_url is None)
     except (RedisError, OSError, TimeoutError) as e:
         advice = "Check TIDEGATE_REDIS_URL, its password, and that the server runs and lets this machine in."
-        return [fail("redis", f"It does not answer: {e}", advice)]
+        return [fail("redis", f"It does not answer: {redact(str(e))}", advice)]
     finally:
         await redis.aclose()
 

@@ -1,6 +1,7 @@
 """Who is let into the simulated organisation, and how a busy account is slowed down."""
 
 from base64 import b64decode
+from collections.abc import Callable
 from datetime import datetime
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ from aiohttp import web
 from tidegate.demo.remotes.azure.model import Organisation
 from tidegate.demo.remotes.azure.render import Person, Refusal
 
+_ENTRA = "entra"
 JSON = "application/json; charset=utf-8; api-version=7.1"
 #: The identity of callers without one (seen in answers quoted by users).
 NOBODY = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa"
@@ -21,7 +23,8 @@ _SIGN_IN = (
 class Access:
     """`tokens` are the accepted secrets, `expired` those that once were, `strangers` belong to accounts
     without access. `scopes` limits a token to some of `project`, `work` and `build`; one without an entry has
-    full access. `passwords` are those of accounts by name, which only a server of one's own takes.
+    full access. `entra` says whether a header brings a token of Entra, whose scopes are those of "entra".
+    `passwords` are those of accounts by name, which only a server of one's own takes.
 
     With `sign_in_page` everybody gets the page, whatever header was sent; with `policy` all are kept out by
     the tenant; with `windows_only` nothing but NTLM is offered.
@@ -33,6 +36,7 @@ class Access:
         self.tokens: dict[str, Person] = {"azure-token": model.me}
         self.scopes: dict[str, frozenset[str]] = {}
         self.passwords: dict[str, str] = {}
+        self.entra: Callable[[str | None], bool] | None = None
         self.expired: set[str] = set()
         self.strangers: set[str] = set()
         self.sign_in_page = False
@@ -41,7 +45,7 @@ class Access:
 
     def caller(self, request: web.Request, url: str) -> tuple[Person | None, web.Response | None]:
         """Who asks, or why not. Where there are public projects, a bad token is nobody's (seen by users)."""
-        user, secret = _login(request.headers.get("Authorization", ""))
+        user, secret = self._presented(request)
         if self.sign_in_page:
             return None, sign_in()
         if self.policy:
@@ -57,13 +61,18 @@ class Access:
         if secret in self.strangers:
             message = f"TF400813: The user '{NOBODY}' is not authorized to access this resource."
             return None, refused(Refusal(401, message, "UnauthorizedRequestException"))
-        caller = self.tokens.get(secret)
+        caller = self._model.me if secret == _ENTRA else self.tokens.get(secret)
         if not self._hosted and user in self.passwords:
             caller = self._model.me if self.passwords[user] == secret else None
         public = any(project.visibility == "public" for project in self._model.projects.values())
         if caller is not None or public:
             return caller, None
         return None, self._unknown(request, url)
+
+    def _presented(self, request: web.Request) -> tuple[str, str]:
+        """User and secret; all tokens of Entra are one."""
+        header = request.headers.get("Authorization", "")
+        return ("", _ENTRA) if self.entra and self.entra(header) else _login(header)
 
     def _unknown(self, request: web.Request, url: str) -> web.Response:
         """What a credential brings that is nobody's."""
@@ -82,7 +91,7 @@ class Access:
 
     def admit(self, request: web.Request, scope: str) -> None:
         """Refuse a token that has not the scope, with no more words than a wrong one (reported by users)."""
-        _, secret = _login(request.headers.get("Authorization", ""))
+        _, secret = self._presented(request)
         granted = self.scopes.get(secret)
         if scope and granted is not None and scope not in granted:
             raise Refusal(401, "")
