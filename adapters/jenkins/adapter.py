@@ -14,34 +14,29 @@ from adapters.base import (
     Check,
     Feed,
     Fetched,
+    Hint,
+    Hook,
+    Keys,
     NotFound,
     Page,
     Partition,
     Target,
-    TooLarge,
+    Unreadable,
 )
-from adapters.http import Http, Limits, Reply
-from adapters.jenkins.builds import BUILDS, Mark, read_builds
+from adapters.http import Http, Limits
+from adapters.jenkins import hooks
+from adapters.jenkins.builds import BUILDS, Mark
 from adapters.jenkins.controller import Controller, version
 from adapters.jenkins.jobs import JOB_TREE, JOBS, Item, read_answer
 from adapters.jenkins.listing import Listing, list_items
 from adapters.jenkins.lookup import Lookup
+from adapters.jenkins.ranges import keys_since, records_since, walk_builds
 from adapters.jenkins.survey import readable
 from adapters.jenkins.urls import full_name, item_path, parse
-from adapters.jenkins.walk import (
-    PAGE,
-    Cursor,
-    Patience,
-    Range,
-    advance,
-    dump,
-    is_idle,
-    load,
-    next_range,
-    on,
-)
+from adapters.jenkins.walk import dump, is_idle, load, on
 
 _JOBS_A_PAGE = 500
+_KEYS_A_PAGE = 5000
 # A check opens so many containers; with more of them it does not count.
 _OPENED_BY_CHECK = 50
 
@@ -62,7 +57,7 @@ class Jenkins:
     # Build numbers are given in order and shown at once, so that a cursor need not keep away from now. What
     # is not final at its end, a build that still runs, is read again by key.
     overlap: ClassVar[timedelta] = timedelta(0)
-    batch: ClassVar[int] = 50
+    batch: ClassVar[int] = 100
 
     def __init__(self, target: Target, http: Http) -> None:
         self._target = target
@@ -70,10 +65,19 @@ class Jenkins:
         self._since = int(target.options.get("since", "0"))
         self._listing: Listing | None = None
         self._listed = asyncio.Lock()
+        self._vouched = False
 
     @staticmethod
     def parse(url: str, params: Mapping[str, object]) -> Target:
         return parse(url, params)
+
+    @staticmethod
+    def verify(hook: Hook, secret: str) -> bool:
+        return hooks.verify(hook, secret)
+
+    @staticmethod
+    def hint(hook: Hook) -> Hint:
+        return hooks.hint(hook)
 
     @staticmethod
     def auth(kind: str, username: str | None, reveal: Callable[[], str]) -> Auth:
@@ -116,6 +120,9 @@ class Jenkins:
     def read(self, feed: str, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]:
         return self._read_jobs(cursor) if feed == "jobs" else self._read_builds(partition, cursor)
 
+    def census(self, stream: str, partition: Partition, cursor: str | None) -> AsyncGenerator[Keys, None]:
+        return self._count_jobs(cursor) if stream == "jobs" else self._count_builds(partition, cursor)
+
     async def fetch(self, stream: str, keys: Sequence[str]) -> Fetched:
         listed = (await self._list()).items.keys() if "view" in self._target.options else None
         lookup = Lookup(self._controller, self._target, listed)
@@ -155,39 +162,57 @@ class Jenkins:
             if is_idle(position, mark):
                 yield Page(self._observed_at(), dump(position), end=True)
                 return
-            async with aclosing(self._walk(job, position, mark)) as pages:
-                async for page in pages:
-                    position = load(page.cursor)
-                    yield page
+            wish = records_since(self._since)
+            async with aclosing(walk_builds(self._controller, job, position, mark, wish)) as ranges:
+                async for found in ranges:
+                    position = found.cursor
+                    records = [build.record for build in found.builds.values()]
+                    yield Page(found.observed_at, dump(position), records, found.rejected, end=found.end)
         except NotFound:
             if await self._is_still_there(job):
                 raise
             # The job was deleted since it was listed, and its builds with it: there is nothing left to read.
             yield Page(self._controller.now(), dump(position), end=True)
 
-    async def _walk(self, job: str, position: Cursor, mark: Mark) -> AsyncGenerator[Page, None]:
-        size = PAGE
-        patience = Patience(position, mark, size)
-        while not is_idle(position, mark):
-            asked = next_range(position, mark, size)
-            try:
-                reply = await self._range(job, asked)
-            except TooLarge:
-                if size <= 2:
-                    raise
-                size = max(2, size // 4)
-                patience = Patience(position, mark, size)
-                continue
-            found = read_builds(reply, job, self._controller.base, newest=asked.newest)
-            step = advance(position, asked, found, mark, self._since)
-            patience.spend(step)
-            position = step.cursor
-            records = {b.record.key: b.record for b in step.builds if b.at >= self._since}
-            end = is_idle(position, mark)
-            yield Page(reply.sent_at, dump(position), list(records.values()), found.rejected, end=end)
+    async def _count_jobs(self, cursor: str | None) -> AsyncGenerator[Keys, None]:
+        """All keys of the listing, which shows less to somebody else: it is made between two proofs."""
+        if self._listing is None:
+            await self._controller.vouch()
+        listing = await self._list()
+        await self._vouch()
+        names = sorted(name for name in listing.items if name > _after(cursor))
+        for start in range(0, max(len(names), 1), _KEYS_A_PAGE):
+            chunk = names[start : start + _KEYS_A_PAGE]
+            last = start + _KEYS_A_PAGE >= len(names)
+            after = msgspec.json.encode(_After(chunk[-1] if chunk else "")).decode()
+            yield Keys(listing.observed_at, after, chunk, end=last and not listing.refused)
+        if listing.refused:
+            raise next(iter(listing.refused.values()))
 
-    async def _range(self, job: str, asked: Range) -> Reply:
-        return await self._controller.ask(item_path(job), asked.tree)
+    async def _count_builds(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Keys, None]:
+        """A job that vanished since it was planned has no builds, once Jenkins has proved to know us."""
+        job, position = partition.name, load(cursor)
+        await self._vouch()
+        try:
+            mark = await self._mark(partition, counting=True)
+            if is_idle(position, mark):
+                yield Keys(self._observed_at(), dump(position), end=True)
+                return
+            ranges = walk_builds(self._controller, job, position, mark, keys_since(self._since))
+            async with aclosing(ranges):
+                async for found in ranges:
+                    yield Keys(found.observed_at, dump(found.cursor), list(found.builds), end=found.end)
+        except NotFound:
+            if await self._is_still_there(job):
+                raise
+            await self._controller.vouch()
+            yield Keys(self._controller.now(), dump(position), end=True)
+
+    async def _vouch(self) -> None:
+        """Prove once, after the listing that a census rests on, that Jenkins still knows us."""
+        if not self._vouched:
+            await self._controller.vouch()
+            self._vouched = True
 
     async def _is_still_there(self, job: str) -> bool:
         """Whether a job that was not found is one all the same; the target itself must be there."""
@@ -195,13 +220,20 @@ class Jenkins:
             return True
         return await self._controller.lists(job)
 
-    async def _mark(self, partition: Partition) -> Mark:
-        """The mark of planning; where there is none, the job is asked."""
+    async def _mark(self, partition: Partition, *, counting: bool = False) -> Mark:
+        """The mark of planning; where there is none, the job is asked. Not even a folder counts as one that
+        holds nothing, as it could not be opened when its jobs were looked for.
+        """
         if partition.mark:
             return msgspec.json.decode(partition.mark, type=Mark)
         reply = await self._controller.ask(item_path(partition.name), JOB_TREE)
         answer = read_answer(reply, self._controller.base, partition.name.rpartition("/")[0])
-        return answer.item.mark or Mark() if isinstance(answer.item, Item) else Mark()
+        mark = answer.item.mark if isinstance(answer.item, Item) else None
+        if mark is None and counting:
+            raise Unreadable(
+                f"'{partition.name}' could not be opened when the census began.", "The next census counts it."
+            )
+        return mark or Mark()
 
     def _observed_at(self) -> datetime:
         return self._listing.observed_at if self._listing else self._controller.now()

@@ -8,10 +8,12 @@ import msgspec
 from adapters.base import Column, Record, Rejected, Stream
 from adapters.http import Reply, decode
 from adapters.jenkins.actions import ACTION_COLUMNS, ACTIONS_TREE, action_values
-from adapters.jenkins.urls import item_path
+from adapters.jenkins.urls import is_full_name, item_path
 from adapters.jenkins.values import flag, text, whole
 from adapters.times import from_millis
 
+# What makes a build's key, for a census.
+KEY_TREE = "number,timestamp"
 # Not asked for: estimatedDuration, which changes with every later build.
 BUILD_TREE = (
     "number,id,url,displayName,fullDisplayName,description,result,building,timestamp,duration,queueId,"
@@ -46,11 +48,15 @@ _KEY = re.compile(r"(?P<job>.+)#(?P<number>[1-9]\d{0,9})(?:@(?P<at>\d{1,15}))?")
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """A job's newest build (0: none) with its time in epoch ms, and the number the next one will get."""
+    """A job's newest build (0: none) with its time in epoch ms, and the number the next one will get.
+
+    `state` is how the newest build ended, "" while it runs.
+    """
 
     number: int = 0
     at: int = 0
     next: int = 0
+    state: str = ""
 
 
 class BuildKey(msgspec.Struct, frozen=True):
@@ -65,7 +71,7 @@ class BuildKey(msgspec.Struct, frozen=True):
 def parse_key(key: str) -> BuildKey | None:
     """`{fullName}#{number}@{timestamp ms}` or the short `{fullName}#{number}`; None for anything else."""
     match = _KEY.fullmatch(key)
-    if match is None:
+    if match is None or not is_full_name(match["job"]):
         return None
     return BuildKey(key, match["job"], int(match["number"]), int(match["at"]) if match["at"] else None)
 

@@ -80,6 +80,19 @@ class Controller:
             self._account = await self._who()
         return self._account
 
+    async def vouch(self) -> None:
+        """Ask once more whom Jenkins takes us for. Raises `AuthFailed` for nobody, or another than before.
+
+        What Jenkins does not show to us counts for nothing unless it still knows us after that. Anonymous
+        visitors are known by nothing.
+        """
+        if self._asker.anonymous:
+            return
+        before, self._account = self._account, None
+        now = await self.prove()
+        if before is not None and now != before:
+            raise AuthFailed(f"Jenkins took us for {before} and then for {now}.", USE_BASIC)
+
     async def names(self, folder: str) -> set[str]:
         """The names of what a folder ("" for the controller) shows to us; a job shows none.
 

@@ -15,7 +15,7 @@ from adapters.times import from_millis
 # Health, queue and the other build pointers are left out: they change without the job having changed.
 JOB_TREE = (
     "name,fullName,displayName,fullDisplayName,url,description,color,buildable,disabled,"
-    "nextBuildNumber,lastBuild[number,timestamp,building]"
+    "nextBuildNumber,lastBuild[number,timestamp,building,result,duration]"
 )
 # One question serves whatever the URL names: a job knows no `jobs`, a container no builds, and Jenkins
 # leaves out what it does not know.
@@ -62,6 +62,8 @@ class _Last(msgspec.Struct):
     number: object = None
     timestamp: object = None
     building: object = None
+    result: object = None
+    duration: object = None
 
 
 class _Name(msgspec.Struct):
@@ -188,7 +190,10 @@ def _last(member: object) -> _Last:
 
 def _mark(job: _Job, last: _Last) -> Mark:
     return Mark(
-        number=whole(last.number) or 0, at=whole(last.timestamp) or 0, next=whole(job.next_build_number) or 0
+        number=whole(last.number) or 0,
+        at=whole(last.timestamp) or 0,
+        next=whole(job.next_build_number) or 0,
+        state=f"{last.result} {last.duration}"[:60] if last.building is False else "",
     )
 
 

@@ -12,13 +12,14 @@ from adapters.http import Reply, decode
 from adapters.jenkins.builds import BUILD_TREE, Build, BuildKey, Builds, parse_key, read_build, read_builds
 from adapters.jenkins.controller import Controller
 from adapters.jenkins.jobs import JOB_TREE, Item, read_item
+from adapters.jenkins.past import PAST_TREE, Past, read_past
 from adapters.jenkins.together import together
-from adapters.jenkins.urls import full_name, item_path
+from adapters.jenkins.urls import full_name, is_full_name, item_path
 from adapters.jenkins.walk import PAGE
 
 Verdict = Record | Rejected | Missing
 
-_RANGE = f"builds[{BUILD_TREE}]{{0,{PAGE}}}"
+_RANGE = f"{PAST_TREE},builds[{BUILD_TREE}]{{0,{PAGE}}}"
 # From so many keys of one job on, its newest builds are asked for at once.
 _SEVERAL = 3
 
@@ -31,9 +32,12 @@ class Lookup:
         self._controller = controller
         self._inside = full_name(target.options["path"].partition("/view/")[0]).lower()
         self._listed = listed
+        self._since = int(target.options.get("since", "0"))
         self._first: datetime | None = None
         self._folders: dict[str, set[str] | None] = {}
         self._one_folder = asyncio.Lock()
+        self._pasts: dict[str, Past | Gone] = {}
+        self._one_past = asyncio.Lock()
 
     async def jobs(self, keys: Sequence[str]) -> Fetched:
         return await self._fetched(await together(self._job(key) for key in keys))
@@ -52,10 +56,10 @@ class Lookup:
         return await self._fetched(verdicts)
 
     async def _fetched(self, verdicts: list[Verdict]) -> Fetched:
-        """Sorted out. Nothing is called deleted before Jenkins proved that it knows who asks."""
+        """Sorted out. Nothing is called gone before Jenkins proved that it still knows who asks."""
         missing = [v for v in verdicts if isinstance(v, Missing)]
-        if any(m.reason == "deleted" for m in missing):
-            await self._controller.prove()
+        if any(m.reason != "left" for m in missing):
+            await self._controller.vouch()
         records = {v.key: v for v in verdicts if isinstance(v, Record)}
         return Fetched(
             self._first or self._controller.now(),
@@ -70,6 +74,8 @@ class Lookup:
         return reply
 
     async def _job(self, key: str) -> Verdict:
+        if not is_full_name(key):
+            return Rejected("jobs", key, "A job is named by its full name, like folder/job.", b"")
         if outside := await self._outside(key):
             return Missing(key, outside)
         try:
@@ -82,6 +88,12 @@ class Lookup:
     async def _builds_of(self, job: str, wanted: list[BuildKey]) -> list[Verdict]:
         if outside := await self._outside(job):
             return [Missing(key.text, outside) for key in wanted]
+        early = [key for key in wanted if key.at is not None and key.at < self._since]
+        left: list[Verdict] = [Missing(key.text, "left") for key in early]
+        return [*left, *await self._named(job, [key for key in wanted if key not in early])]
+
+    async def _named(self, job: str, wanted: list[BuildKey]) -> list[Verdict]:
+        """Each by its number; several from the newest builds, in one request."""
         if len(wanted) < _SEVERAL:
             return await together(self._build(key) for key in wanted)
         try:
@@ -92,16 +104,19 @@ class Lookup:
         except TooLarge:
             return await together(self._build(key) for key in wanted)
         newest = read_builds(reply, job, self._controller.base, newest=True)
-        return await together(self._among(newest, key) for key in wanted)
+        self._pasts[job] = past = read_past(reply)
+        return await together(self._among(newest, past, key) for key in wanted)
 
-    async def _among(self, newest: Builds, key: BuildKey) -> Verdict:
+    async def _among(self, newest: Builds, past: Past, key: BuildKey) -> Verdict:
         """From the newest builds where these tell, else asked for by its number."""
         numbers = [build.number for build in newest.builds]
         if key.number in numbers:
-            return _settled(newest.builds[numbers.index(key.number)], key)
-        from_first = newest.size < PAGE or min(numbers, default=key.number) < key.number
-        if from_first and key.number < max(numbers, default=0) and not newest.rejected:
-            return Missing(key.text, "deleted")
+            return self._settled(newest.builds[numbers.index(key.number)], key)
+        complete = newest.size < PAGE or min(numbers, default=key.number) < key.number
+        # The newest of all may have started while the list was made.
+        told = complete and key.number < max(numbers, default=(past.next or 1) - 1)
+        if (told or past.is_before(key)) and not newest.rejected:
+            return Missing(key.text, past.why_gone(key))
         return await self._build(key)
 
     async def _build(self, key: BuildKey) -> Verdict:
@@ -110,20 +125,32 @@ class Lookup:
         except Forbidden:
             return Missing(key.text, "hidden")
         except NotFound:
-            return Missing(key.text, await self._why_without(key.job))
+            past = await self._past(key.job)
+            return Missing(key.text, past.why_gone(key) if isinstance(past, Past) else past)
         found = read_build(_checked(reply), key.job, self._controller.base)
-        return _settled(found, key) if isinstance(found, Build) else found
+        return self._settled(found, key) if isinstance(found, Build) else found
 
-    async def _why_without(self, job: str) -> Gone:
-        """Why a build is not there: it is gone from its job, or the job is gone or hidden."""
-        try:
-            await self._ask(item_path(job), "name")
-        except (NotFound, Forbidden) as refusal:
-            return await self._why(job, refusal)
-        return "deleted"
+    def _settled(self, found: Build, key: BuildKey) -> Verdict:
+        """A number that is given anew in a job made anew is another build."""
+        if key.at not in (None, found.at):
+            return Missing(key.text, "deleted")
+        return found.record if found.at >= self._since else Missing(key.text, "left")
+
+    async def _past(self, job: str) -> Past | Gone:
+        """What the job tells of builds that are gone, or why it is gone itself."""
+        async with self._one_past:
+            if job not in self._pasts:
+                try:
+                    self._pasts[job] = read_past(await self._ask(item_path(job), PAST_TREE))
+                except (NotFound, Forbidden) as refusal:
+                    self._pasts[job] = await self._why(job, refusal)
+            return self._pasts[job]
 
     async def _why(self, item: str, refusal: NotFound | Forbidden) -> Gone:
-        """Jenkins answers 404 for what is hidden, too: deleted is only what its folder does not list."""
+        """Jenkins answers 404 for what is hidden, too: deleted is only what its folder does not list.
+
+        A controller that lists nothing at all proves nothing: it looks like that to who may read no job.
+        """
         if isinstance(refusal, Forbidden):
             return "hidden"
         while item:
@@ -133,7 +160,8 @@ class Lookup:
             except NotFound:
                 item = folder
                 continue
-            return "deleted" if names is not None and name not in names else "hidden"
+            shown = names if folder or names else None
+            return "deleted" if shown is not None and name not in shown else "hidden"
         return "hidden"
 
     async def _names(self, folder: str) -> set[str] | None:
@@ -163,8 +191,3 @@ def _checked(reply: Reply) -> bytes:
     """The body, once it is certain that it is a JSON object. Raises `Unreadable`."""
     decode(reply, dict[str, msgspec.Raw])
     return reply.body
-
-
-def _settled(found: Build, key: BuildKey) -> Verdict:
-    """A number that is given anew in a job made anew is another build."""
-    return found.record if key.at in (None, found.at) else Missing(key.text, "deleted")

@@ -24,6 +24,8 @@ _ITEM_PAGES = frozenset(
     "api build buildWithParameters builds changes computation configure confirm-rename credentials delete "
     "indexing move newJob newView pipeline-syntax rssAll rssFailed testReport workflow-stage ws".split()
 )
+_LONGEST_NAME = 2000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _EXAMPLE = "Paste the address of a job, a folder, a view or the controller, like https://jenkins.example.com/job/app."
 
 
@@ -55,6 +57,12 @@ def item_path(full_name: str) -> str:
 def full_name(path: str) -> str:
     """The full name that a path of `/job/` segments leads to; the opposite of `item_path`."""
     return "/".join(unquote(name) for name in path.split("/")[2::2])
+
+
+def is_full_name(text: str) -> bool:
+    """Whether text can be a full name: no step of its path leads elsewhere, and no character is invisible."""
+    clean = len(text) <= _LONGEST_NAME and not _CONTROL.search(text)
+    return clean and not {"", ".", ".."} & set(text.split("/"))
 
 
 def _split(url: str) -> tuple[str, list[str]]:

@@ -6,9 +6,10 @@ skipped, however many builds started (they push the others down) or vanished in 
 """
 
 import msgspec
+from msgspec.structs import replace
 
 from adapters.base import Unreadable
-from adapters.jenkins.builds import BUILD_TREE, Build, Builds, Mark
+from adapters.jenkins.builds import Build, Builds, Mark
 
 PAGE = 100
 # Finished builds are still described, kept or renamed; the last ones cost no further request.
@@ -19,20 +20,26 @@ class Walk(msgspec.Struct, frozen=True):
     """An unfinished walk: from build `top` (started at `at`, epoch ms) down to and including build `down`.
 
     `offset` is where build `down` was last seen in the list. `down` is None before any build was legible.
+    `state` is that of build `top` when it was planned to be read.
     """
 
     top: int
     at: int
     down: int | None = None
     offset: int = 0
+    state: str = ""
 
 
 class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
-    """All builds up to number `top` (started at `at`, epoch ms) have been read, and those of `walk`."""
+    """All builds up to number `top` (started at `at`, epoch ms) have been read, and those of `walk`.
+
+    `state` is how build `top` ended, "" if it still ran.
+    """
 
     top: int = 0
     at: int = 0
     walk: Walk | None = None
+    state: str = ""
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -44,9 +51,9 @@ class Range(msgspec.Struct, frozen=True):
     start: int
     stop: int
 
-    @property
-    def tree(self) -> str:
-        return f"{'builds' if self.newest else 'allBuilds'}[{BUILD_TREE}]{{{self.start},{self.stop}}}"
+    def tree(self, fields: str) -> str:
+        """The question for these builds with `fields` of each."""
+        return f"{'builds' if self.newest else 'allBuilds'}[{fields}]{{{self.start},{self.stop}}}"
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -72,6 +79,7 @@ def on(cursor: Cursor, mark: Mark) -> Cursor:
     """Where to go on, given what the job looks like now: a job made anew is read from the beginning.
 
     Its numbers start again, so that its next one is not above what was read, or its newest build is another.
+    How the newest build ended is noted once it has: until then, who looks at unfinished builds sees it end.
     """
     top, at = (cursor.walk.top, cursor.walk.at) if cursor.walk else (cursor.top, cursor.at)
     anew = (
@@ -79,17 +87,28 @@ def on(cursor: Cursor, mark: Mark) -> Cursor:
         or (mark.number == top and 0 < mark.at != at)
         or (0 < mark.number < top and mark.at > at)
     )
-    return Cursor() if anew else cursor
+    if anew:
+        return Cursor()
+    ended = not cursor.walk and not cursor.state and mark.number == cursor.top
+    return replace(cursor, state=mark.state) if ended else cursor
 
 
 def is_idle(cursor: Cursor, mark: Mark) -> bool:
-    return cursor.walk is None and mark.number <= cursor.top
+    """Whether nothing happened: no build was added, and the newest one did not run on after its end."""
+    if cursor.walk is not None or mark.number > cursor.top:
+        return False
+    return mark.number < cursor.top or cursor.state in ("", mark.state)
 
 
-def next_range(cursor: Cursor, mark: Mark, size: int = PAGE) -> Range:
-    """What to ask for next: at most `size` builds, two or more, because ranges overlap by one."""
+def next_range(cursor: Cursor, mark: Mark, size: int = PAGE, *, whole: bool = False) -> Range:
+    """What to ask for next: at most `size` builds, two or more, because ranges overlap by one.
+
+    `whole`: all builds that are there are wanted, which are more than the newest ones for few jobs.
+    """
     if cursor.walk:
         return Range(False, cursor.walk.offset, cursor.walk.offset + size)
+    if whole:
+        return Range(True, 0, min(size, PAGE))
     gap = mark.number - cursor.top + _AGAIN
     return Range(True, 0, gap) if gap <= size else Range(False, 0, size)
 
@@ -101,12 +120,12 @@ def advance(cursor: Cursor, asked: Range, found: Builds, mark: Mark, since: int 
     The walk starts at the mark, not at the newest build that was met: a cursor never passes what planning
     saw, so that a lower mark always means a job made anew.
     """
-    walk = cursor.walk or Walk(mark.number, mark.at)
+    walk = cursor.walk or Walk(mark.number, mark.at, state=mark.state)
     numbers = [build.number for build in found.builds]
     if asked.start and walk.down is not None and max(numbers, default=0) < walk.down:
         # Builds vanished, and what followed the last one has moved up in the list: go back to find it.
         back = max(0, asked.start - max(1, asked.stop - asked.start - 1))
-        return Step([], Cursor(cursor.top, cursor.at, Walk(walk.top, walk.at, walk.down, back)))
+        return Step([], replace(cursor, walk=replace(walk, offset=back)))
     fresh = [build for build in found.builds if walk.down is None or build.number < walk.down]
     known = [build for build in found.builds if build.number <= cursor.top]
     if not all(_same_job(build, cursor) for build in known):
@@ -114,13 +133,13 @@ def advance(cursor: Cursor, asked: Range, found: Builds, mark: Mark, since: int 
     old = any(build.at < since for build in found.builds)
     # Numbers begin at 1, so that nothing is below it.
     if known or old or 1 in numbers or found.size < asked.stop - asked.start:
-        return Step(fresh, Cursor(walk.top, walk.at))
+        return Step(fresh, Cursor(walk.top, walk.at, state=walk.state))
     last = min(range(len(numbers)), key=numbers.__getitem__, default=None)
     if last is None:
         down, offset = walk.down, asked.start + found.size - 1
     else:
         down, offset = min(numbers[last], walk.down or numbers[last]), asked.start + found.places[last]
-    return Step(fresh, Cursor(cursor.top, cursor.at, Walk(walk.top, walk.at, down, offset)))
+    return Step(fresh, replace(cursor, walk=replace(walk, down=down, offset=offset)))
 
 
 class Patience:

@@ -304,14 +304,14 @@ async def test_a_short_key_means_the_present_build_and_a_full_key_only_that_one(
 
 
 @pytest.mark.parametrize("count", [1, 5])
-async def test_rotated_builds_are_missing_as_deleted_with_the_key_as_asked(count: int) -> None:
+async def test_rotated_builds_are_missing_as_rotated_with_the_key_as_asked(count: int) -> None:
     async with controller() as remote:
         remote.seed(jobs=1, builds=20)
         remote.rotate("service-0000", keep=3)
         keys = [f"service-0000#{number}" for number in range(1, 1 + count)]
         async with connected(remote) as adapter:
             fetched = await adapter.fetch("builds", keys)
-        assert [(m.key, m.reason) for m in fetched.missing] == [(key, "deleted") for key in keys]
+        assert [(m.key, m.reason) for m in fetched.missing] == [(key, "rotated") for key in keys]
 
 
 async def test_builds_of_a_deleted_job_and_the_job_itself_are_missing_as_deleted() -> None:
