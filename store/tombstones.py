@@ -130,10 +130,10 @@ async def _mark(
         {
             "the_connection": when.connection_id,
             "the_key": key,
-            "reason": gone[key],
-            "at": when.now,
-            "seen": when.observed_at,
-            "number": number,
+            "mark_reason": gone[key],
+            "mark_at": when.now,
+            "mark_seen": when.observed_at,
+            "mark_number": number,
         }
         for number, key in enumerate(keys, change + 1)
     ]
@@ -160,15 +160,16 @@ async def _alive(
 
 @lru_cache(maxsize=256)
 def _marking(table: StreamTable) -> Executable:
+    """The names of its parameters are none that an adapter's column could have."""
     c = table.table.c
     return (
         update(table.table)
         .where(c.connection_id == bindparam("the_connection"), c.key == bindparam("the_key"))
         .values(
-            gone_reason=bindparam("reason"),
-            gone_at=bindparam("at"),
-            observed_at=bindparam("seen"),
-            change=bindparam("number"),
+            gone_reason=bindparam("mark_reason"),
+            gone_at=bindparam("mark_at"),
+            observed_at=bindparam("mark_seen"),
+            change=bindparam("mark_number"),
             look_again_at=None,
         )
     )
