@@ -6,7 +6,7 @@ streams and typed columns as data, and answers `check`, `plan`, `read` and `fetc
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -173,6 +173,13 @@ class Hint(msgspec.Struct, frozen=True):
     ignored: str | None = None
 
 
+class Registered(msgspec.Struct, frozen=True):
+    """A webhook of ours at the remote. Not renewed it ends at `expires_at`; None: never."""
+
+    id: str
+    expires_at: datetime | None = None
+
+
 class Readable(msgspec.Struct, frozen=True):
     """Whether a stream can be read: `count` matches where known, `problem` for a person where not.
 
@@ -264,6 +271,20 @@ class Adapter(Protocol):
     @staticmethod
     def hint(hook: Hook) -> Hint:
         """What a webhook is about. Raises `BadHook` for a body that this system does not send."""
+
+
+@runtime_checkable
+class Registers(Protocol):
+    """An adapter that sets up its own webhook where the credential may: else `Forbidden` says what it lacks."""
+
+    async def register(self, url: str, secret: str | None) -> Registered:
+        """Have the remote call `url`, signed with `secret`. What calls it already is changed, not doubled."""
+
+    async def renew(self, id: str) -> Registered:
+        """Keep the webhook for longer, where it ends by itself. Raises `NotFound` if it is gone."""
+
+    async def unregister(self, id: str) -> None:
+        """Remove the webhook. One that is gone already is no error."""
 
 
 class BadHook(ValueError):

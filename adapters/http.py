@@ -2,8 +2,9 @@
 
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
@@ -51,6 +52,7 @@ Session = aiohttp.ClientSession
 
 USER_AGENT = "Tidegate"
 _REDIRECTS = 3
+_DONE = (200, 201, 202, 204)
 _REDIRECTING = (301, 302, 303, 307, 308)
 # After a 429 that names no time, the host is left alone for so long, by every worker.
 _AFTER_429 = timedelta(seconds=1)
@@ -184,6 +186,17 @@ class Http:
         """Like `get`, for endpoints that read by POST; `body` is sent as JSON."""
         return await self._ask("POST", path, params, headers, msgspec.json.encode(body), judge)
 
+    async def change(
+        self,
+        method: Literal["POST", "PUT", "DELETE"],
+        path: str,
+        body: object = None,
+        judge: Judge | None = None,
+    ) -> Reply:
+        """Like `post`, for what is made, changed or removed there; every status that says done is no error."""
+        content = None if body is None else msgspec.json.encode(body)
+        return await self._ask(method, path, None, None, content, judge, _DONE)
+
     async def submit(self, path: str, form: Mapping[str, str], judge: Judge | None = None) -> Reply:
         """Like `post`, with a form instead of JSON, as endpoints for tokens take it."""
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -197,6 +210,7 @@ class Http:
         headers: Mapping[str, str] | None,
         body: bytes | None,
         judge: Judge | None,
+        done: Collection[int] = (200,),
     ) -> Reply:
         query = f"?{urlencode(params, quote_via=quote)}" if params else ""
         url = self._here(urlsplit(self.base).path + path + query)
@@ -210,7 +224,8 @@ class Http:
                 error = Unreadable(
                     f"{reply.summary}: it redirects a question that is not repeated elsewhere."
                 )
-            error = error or error_of(reply)
+            if error is None and reply.status not in done:
+                error = error_of(reply)
             if error is not None:
                 raise error
             return reply
