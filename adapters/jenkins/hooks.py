@@ -146,9 +146,11 @@ def _number(build: _Build | _Bean) -> int:
 
 def _item_of_build(build: _Build, job_url: object) -> str:
     """Relative links first: the absolute one may have a context path, or be missing."""
-    for url in (build.url, job_url, build.full_url, build.camel_url):
+    for url in (build.url, build.full_url, build.camel_url):
         if isinstance(url, str) and url:
-            return _item(url)
+            return _item(re.sub(r"/\d+/?$", "", url))
+    if isinstance(job_url, str) and job_url:
+        return _item(job_url)
     raise BadHook(f"The build has no URL. {_EXPECTED}")
 
 

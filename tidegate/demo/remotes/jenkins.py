@@ -1,13 +1,14 @@
 """A simulated Jenkins controller: a model that changes, and the remote API computed from it."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TypeVar
 
 from aiohttp import web
 
 from tidegate.demo.remotes.base import Clock, Remote
+from tidegate.demo.remotes.jenkins_hooks import generic_event, notification, post
 from tidegate.demo.remotes.jenkins_items import (
     FOLDER,
     FREESTYLE,
@@ -67,6 +68,7 @@ class JenkinsController(Remote):
         #: and folder has the view `all` besides. In a folder, the folder comes first: `team:mine`.
         self.views: dict[str, list[str]] = {}
         self._running: list[Build] = []
+        self._webhooks = 0
         self._desk = Desk(self)
 
     def routes(self, app: web.Application) -> None:
@@ -145,6 +147,15 @@ class JenkinsController(Remote):
         job.builds[number].finish(result, self.clock.now())
         return job.builds[number]
 
+    def resume_build(self, full_name: str, number: int) -> Build:
+        """A finished build runs on under its number and start time, as pipelines do that survive a restart of
+        Jenkins (vendor docs).
+        """
+        build = self.job(full_name).builds[number]
+        build.building, build.result, build.duration = True, None, 0
+        build.touch()
+        return build
+
     def delete_build(self, full_name: str, number: int) -> None:
         del self.job(full_name).builds[number]
 
@@ -158,11 +169,33 @@ class JenkinsController(Remote):
         assert item.parent is not None
         del item.parent.items[item.name]
 
+    def move_item(self, full_name: str, to: str) -> None:
+        """Renamed, or moved to another folder, with its builds."""
+        item = self.item(full_name)
+        self.delete_item(full_name)
+        item.name = _last(to)
+        self._add(to, item)
+        for build in item.builds.values() if isinstance(item, Job) else ():
+            build.touch()
+
     def recreate_job(self, full_name: str) -> Job:
         """Deleted, and made again under the same name: its builds start at #1."""
         exported_class = self.item(full_name).exported_class
         self.delete_item(full_name)
         return self.add_job(full_name, exported_class)
+
+    async def notify(
+        self, url: str, build: Build, phase: str = "FINALIZED", headers: Mapping[str, str] | None = None
+    ) -> int:
+        """Send what the Notification plugin sends of a build; the status of the answer."""
+        return await post(url, notification(build, phase, self.clock.now()), headers or {})
+
+    async def tell(
+        self, url: str, about: Build | Item, kind: str, headers: Mapping[str, str] | None = None
+    ) -> int:
+        """Send what the Generic Event plugin sends, `kind` like `run.finalized` or `item.deleted`."""
+        self._webhooks += 1
+        return await post(url, generic_event(about, kind, self._webhooks, self.clock.now()), headers or {})
 
     def seed(self, jobs: int, builds: int, randomness: random.Random | None = None) -> None:
         """So many jobs with so many finished builds each, the last one a minute ago."""
