@@ -1,5 +1,9 @@
 """What tests do to databases that Tidegate itself never does."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
 from sqlalchemy import Connection, column, table
 
 from store.database import Database
@@ -21,6 +25,17 @@ async def make_tables(database: Database) -> None:
         if not database.is_sqlite:
             await connection.exec_driver_sql(f'CREATE SCHEMA "{database.schema}"')
         await connection.run_sync(make)
+
+
+@asynccontextmanager
+async def sqlite_in(folder: Path) -> AsyncIterator[Database]:
+    """A database of one's own, for tests that need many."""
+    database = Database(f"sqlite+aiosqlite:///{folder}/tidegate.db")
+    try:
+        await make_tables(database)
+        yield database
+    finally:
+        await database.close()
 
 
 async def drop_schema(database: Database, schema: str) -> None:

@@ -71,6 +71,9 @@ class Kit(ABC):
         """Keys of records that `change` may be called for."""
         return self.truth()
 
+    def pass_time(self, seconds: float) -> None:
+        self.remote.clock.advance(timedelta(seconds=seconds))
+
     def settle(self) -> None:
         """Time passes at the remote until whatever it shows late is shown."""
-        self.remote.clock.advance(timedelta(minutes=15))
+        self.pass_time(15 * 60)
