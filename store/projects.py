@@ -26,12 +26,6 @@ async def add(connection: AsyncConnection, key: str, name: str, now: datetime) -
     return int((await connection.execute(made)).scalar_one())
 
 
-async def rename(connection: AsyncConnection, project_id: int, name: str, now: datetime) -> None:
-    await connection.execute(
-        update(projects).where(projects.c.id == project_id).values(name=name, updated_at=now)
-    )
-
-
 async def change(
     connection: AsyncConnection, project_id: int, values: Mapping[str, object], now: datetime
 ) -> None:
