@@ -32,7 +32,6 @@ async def test_a_good_connection_says_who_we_are_and_what_can_be_read(api: Api) 
         },
         "error": None,
         "notes": [],
-        "notes": [],
     }
 
 
