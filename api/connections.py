@@ -72,7 +72,7 @@ class ConnectionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     frequency: str
     timezone: str
     streams: list[str] | None
-    params: dict[str, Any] | UnsetType
+    params: dict[str, Any] | UnsetType = UNSET
     enabled: bool
     has_webhook_secret: bool
     callback_token: str | None

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from api import audit, checks, connections, credentials, keys, live, projects, records, state, syncs
+from api import audit, checks, connections, credentials, docs, keys, live, projects, records, state, syncs
 from api.routing import Route
 
 ROUTES: tuple[Route[Any, Any], ...] = (
     *state.ROUTES,
+    *docs.ROUTES,
     *projects.ROUTES,
     *credentials.ROUTES,
     # Before the connections: `test` is no id.

@@ -1,5 +1,6 @@
 """Routes as data: what each takes, answers and permits; and how a request becomes a typed call."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -93,6 +94,11 @@ class Route(msgspec.Struct, Generic[B, Q], frozen=True, kw_only=True):
     def name(self) -> str:
         """What the operation is called: the module of its handler, and the handler."""
         return f"{self.handler.__module__.rpartition('.')[2]}_{self.handler.__name__}"
+
+
+def path_names(path: str) -> list[str]:
+    """The names of what stands in braces in a path."""
+    return re.findall(r"\{(\w+)", path)
 
 
 def add_routes(app: web.Application, routes: Iterable[Route[Any, Any]]) -> None:
