@@ -16,6 +16,24 @@ Permission = Literal["read", "write", "admin"]
 #: From the least to the most: each implies those before it.
 PERMISSIONS: tuple[Permission, ...] = ("read", "write", "admin")
 
+#: The headers that a key may come in, as OpenAPI describes them.
+HEADERS: Mapping[str, Mapping[str, str]] = {
+    "XApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "Bearer": {"type": "http", "scheme": "bearer"},
+    "Token": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "`Authorization: Token <key>`",
+    },
+    "QuotedToken": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": '`Authorization: Token "<key>"`',
+    },
+}
+
 CHALLENGE = 'Bearer realm="tidegate"'
 
 

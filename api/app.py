@@ -7,6 +7,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from api.context import Bell, Context
+from api.docs import DESCRIPTION, Description
 from api.keys import keep_noting, note_uses
 from api.problems import as_problems
 from api.routes import ROUTES
@@ -21,6 +22,7 @@ def make_app(context: Context) -> web.Application:
     """The API over a context. On shutdown it sets `context.stopping`, so that streams end."""
     app = web.Application(middlewares=[as_problems], client_max_size=LARGEST_BODY)
     app[CONTEXT] = context
+    app[DESCRIPTION] = Description(ROUTES)
     add_routes(app, ROUTES)
 
     async def stop(_: web.Application) -> None:

@@ -1,21 +1,25 @@
 """Connections: what is kept in step, how often, and how it stands."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql import ColumnElement
 
 from api import edits
 from api.access import Caller
-from api.paging import ById, Page, after_id, cut
+from api.etags import Versioned
+from api.paging import ById, Page, cut, read_cursor
 from api.problems import not_found
 from api.routing import Call, Route
-from api.shapes import Discreet, Id, Name, Nothing, System, Text, moment
+from api.shapes import Discreet, Flag, Id, Name, Nothing, Part, Position, System, Text, moment
 from api.wanted import Wanted
 from store import connections
 from store.connections import Connection
+from store.listing import After, By, Order, connections_by
 from store.schema import connections as table
 
 Health = Literal["disabled", "failed", "rate_limited", "processing", "partial", "stale", "pending", "healthy"]
@@ -70,7 +74,7 @@ class ConnectionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     frequency: str
     timezone: str
     streams: list[str] | None
-    params: dict[str, Any] | UnsetType
+    params: dict[str, Any] | UnsetType = UNSET
     enabled: bool
     has_webhook_secret: bool
     callback_token: str | None
@@ -108,13 +112,41 @@ class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     next_due_at: str | None
 
 
+Sort = Literal[
+    "id", "-id", "name", "-name", "last_success_at", "-last_success_at", "next_due_at", "-next_due_at"
+]
+
+
 class ConnectionQuery(Page, frozen=True, kw_only=True):
-    """Which connections. `project_id=null` are those of the account."""
+    """Which connections, in which order. `q` is a part of the name.
+
+    `project_id=null` are those of the account. `-` before what it is sorted by turns the order round; what
+    has no such time comes last in either.
+    """
 
     system: Text | None = None
     health: Health | None = None
+    cause: Text | None = None
+    enabled: Flag | None = None
     name: Text | None = None
+    q: Part | None = None
+    credential_id: Id | None = None
     project_id: Id | UnsetType | None = UNSET
+    sort: Sort = "id"
+
+
+class ByName(msgspec.Struct, frozen=True, array_like=True):
+    """The position in a list that goes by names."""
+
+    id: Position
+    value: str
+
+
+class ByTime(msgspec.Struct, frozen=True, array_like=True):
+    """The position in a list that goes by times, the database's to the microsecond."""
+
+    id: Position
+    value: datetime | None
 
 
 class Removal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,13 +155,13 @@ class Removal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     records: Literal["keep", "delete"] = "keep"
 
 
-async def create(call: Call[NewConnection, Nothing]) -> ConnectionAnswer:
+async def create(call: Call[NewConnection, Nothing]) -> Versioned:
     """Make a connection. It is answered before its first sync."""
     made = await edits.make(call.context, wanted_of(call.body), call.body.webhook_secret)
-    return answer(made, call.caller)
+    return _versioned(made, call.caller)
 
 
-async def change(call: Call[ConnectionChange, Nothing]) -> ConnectionAnswer:
+async def change(call: Call[ConnectionChange, Nothing]) -> Versioned:
     """Change a connection. What is read being another cancels its syncs and reads anew."""
     given = {name: getattr(call.body, name) for name in Wanted.__struct_fields__ if name != "system"}
     news = {name: value for name, value in given.items() if value is not UNSET}
@@ -137,40 +169,76 @@ async def change(call: Call[ConnectionChange, Nothing]) -> ConnectionAnswer:
     def merged(stored: Wanted) -> Wanted:
         return msgspec.structs.replace(stored, **news)
 
-    changed = await edits.edit(call.context, call.id("connection"), merged, call.body.webhook_secret)
-    return answer(changed, call.caller)
+    connection_id, secret = call.id("connection"), call.body.webhook_secret
+    changed = await edits.edit(call.context, connection_id, merged, secret, call.precondition)
+    return _versioned(changed, call.caller)
 
 
 async def remove(call: Call[Nothing, Removal]) -> None:
     """Remove a connection and cancel its syncs."""
-    await edits.remove(call.context, call.id("connection"), purge=call.query.records == "delete")
+    purge = call.query.records == "delete"
+    await edits.remove(call.context, call.id("connection"), purge=purge, precondition=call.precondition)
 
 
 async def listed(call: Call[Nothing, ConnectionQuery]) -> Connections:
-    query, c = call.query, table.c
-    filters = [
-        c[name] == value
-        for name in ("system", "health", "name")
-        if (value := getattr(query, name)) is not None
-    ]
-    filters += call.caller.limits(c.project_id)
-    if query.project_id is None:
-        filters.append(c.project_id.is_(None))
-    elif query.project_id is not UNSET:
-        filters.append(c.project_id == query.project_id)
+    """Connections, ascending by id unless another order is asked for."""
+    query = call.query
+    order = _order(query.sort)
+    after = None
+    if query.cursor is not None:
+        last = read_cursor(call.request, query.cursor, _POSITIONS[order.by])
+        after = After(last.id, getattr(last, "value", None))
+    filters = [*_filters(query), *call.caller.limits(table.c.project_id)]
     async with call.context.database.read() as connection:
-        after = after_id(call.request, query) or 0
-        found = await connections.listed(connection, after, query.limit + 1, *filters)
-    page = cut(call.request, found, query.limit, lambda one: ById(one.id))
+        found = await connections_by(connection, order, after, query.limit + 1, *filters)
+    page = cut(call.request, found, query.limit, lambda one: _position(order, one))
     return Connections([answer(one, call.caller) for one in page.items], page.next)
 
 
-async def get(call: Call[Nothing, Nothing]) -> ConnectionAnswer:
+def _order(sort: Sort) -> Order:
+    return Order(msgspec.convert(sort.lstrip("-"), By), sort.startswith("-"))
+
+
+_POSITIONS: Mapping[By, type[ById] | type[ByName] | type[ByTime]] = {
+    "id": ById,
+    "name": ByName,
+    "last_success_at": ByTime,
+    "next_due_at": ByTime,
+}
+
+
+def _position(order: Order, last: Connection) -> ById | ByName | ByTime:
+    if order.by == "id":
+        return ById(last.id)
+    if order.by == "name":
+        return ByName(last.id, last.name)
+    return ByTime(last.id, getattr(last, order.by))
+
+
+def _filters(query: ConnectionQuery) -> Iterator[ColumnElement[bool]]:
+    c = table.c
+    for name in ("system", "health", "cause", "name", "credential_id"):
+        value = getattr(query, name)
+        if value is not None:
+            yield c[name] == value
+    if query.enabled is not None:
+        yield c.enabled.is_(query.enabled == "true")
+    if query.q is not None:
+        yield c.name.icontains(query.q, autoescape=True)
+    if query.project_id is None:
+        yield c.project_id.is_(None)
+    elif query.project_id is not UNSET:
+        yield c.project_id == query.project_id
+
+
+async def get(call: Call[Nothing, Nothing]) -> Versioned:
+    """A connection."""
     async with call.context.database.read() as connection:
-        return answer(await named(call, connection), call.caller)
+        return _versioned(await named(call, connection), call.caller)
 
 
 async def status(call: Call[Nothing, Nothing]) -> ConnectionStatus:
+    """How a connection stands, and why."""
     async with call.context.database.read() as connection:
         found = await named(call, connection)
     message, hint = _why(found)
@@ -198,20 +266,16 @@ def wanted_of(body: NewConnection) -> Wanted:
     return Wanted(**{name: getattr(body, name) for name in Wanted.__struct_fields__})
 
 
+def _versioned(connection: Connection, caller: Caller) -> Versioned:
+    return Versioned(answer(connection, caller), edits.version(connection))
+
+
 def answer(connection: Connection, caller: Caller) -> ConnectionAnswer:
     """A connection as this caller may see it."""
     writes = caller.may("write")
     message, hint = _why(connection)
-    same: Mapping[str, Any] = {
-        name: getattr(connection, name)
-        for name in ConnectionAnswer.__struct_fields__
-        if name not in ("params", "callback_token", "message", "hint") and not _is_time(name)
-    }
-    times: Mapping[str, Any] = {
-        name: moment(getattr(connection, name))
-        for name in ConnectionAnswer.__struct_fields__
-        if _is_time(name)
-    }
+    same: Mapping[str, Any] = {name: getattr(connection, name) for name in _SAME}
+    times: Mapping[str, Any] = {name: moment(getattr(connection, name)) for name in _TIMES}
     return ConnectionAnswer(
         **same,
         **times,
@@ -222,8 +286,12 @@ def answer(connection: Connection, caller: Caller) -> ConnectionAnswer:
     )
 
 
-def _is_time(name: str) -> bool:
-    return name == "since" or name.endswith("_at")
+_TIMES = [name for name in ConnectionAnswer.__struct_fields__ if name == "since" or name.endswith("_at")]
+_SAME = [
+    name
+    for name in ConnectionAnswer.__struct_fields__
+    if name not in ("params", "callback_token", "message", "hint", *_TIMES)
+]
 
 
 def _why(connection: Connection) -> tuple[str | None, str | None]:
@@ -250,6 +318,15 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         query=Nothing,
         answer=ConnectionAnswer,
         status=201,
+        idempotent=True,
+        tagged=True,
+        example={
+            "name": "Open bugs",
+            "system": "jira",
+            "url": "https://your-company.atlassian.net/issues/?filter=12345",
+            "credential_id": 1,
+            "frequency": "every 15m",
+        },
     ),
     Route(
         method="GET",
@@ -272,6 +349,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         body=Nothing,
         query=Nothing,
         answer=ConnectionAnswer,
+        tagged=True,
     ),
     Route(
         method="PATCH",
@@ -283,6 +361,8 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         body=ConnectionChange,
         query=Nothing,
         answer=ConnectionAnswer,
+        tagged=True,
+        example={"frequency": "daily at 02:30", "timezone": "Europe/Berlin"},
     ),
     Route(
         method="DELETE",
@@ -294,6 +374,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         body=Nothing,
         query=Removal,
         status=204,
+        tagged=True,
     ),
     Route(
         method="GET",

@@ -12,6 +12,7 @@ from adapters.base import BadTarget
 from api import oauth2
 from api.context import Context
 from api.edits import recover
+from api.etags import ALWAYS, Precondition, Versioned, version_of
 from api.paging import ById, Page, after_id, cut
 from api.problems import FieldError, ProblemError, invalid, not_found
 from api.routing import Call, Route
@@ -92,9 +93,9 @@ class CredentialQuery(Page, frozen=True):
     name: Text | None = None
 
 
-async def create(call: Call[NewCredential, Nothing]) -> CredentialAnswer:
+async def create(call: Call[NewCredential, Nothing]) -> Versioned:
     """Make a credential. 422 for a kind that its system does not take."""
-    return await make(call.context, call.body)
+    return versioned(await make(call.context, call.body))
 
 
 async def make(context: Context, body: NewCredential) -> CredentialAnswer:
@@ -113,19 +114,25 @@ async def make(context: Context, body: NewCredential) -> CredentialAnswer:
         return answer(await _found(connection, made))
 
 
-async def change(call: Call[CredentialChange, Nothing]) -> CredentialAnswer:
+async def change(call: Call[CredentialChange, Nothing]) -> Versioned:
     """Change a credential. Connections that were paused for want of a good one are tried at once."""
-    return await edit(call.context, call.id("credential"), call.body)
+    return versioned(await edit(call.context, call.id("credential"), call.body, call.precondition))
 
 
-async def edit(context: Context, credential_id: int, body: CredentialChange) -> CredentialAnswer:
-    """Change a credential and let its connections recover. Raises 404, or 422 for what cannot be."""
+async def edit(
+    context: Context,
+    credential_id: int,
+    body: CredentialChange,
+    precondition: Precondition = ALWAYS,
+) -> CredentialAnswer:
+    """Change a credential and let its connections recover. Raises 404, 412, or 422 for what cannot be."""
     given = _given(body)
     new_secrets = [name for name, value in given.items() if not oauth2.is_kept(value)]
     async with context.database.write() as connection:
         before = await credentials.locked(connection, credential_id)
         if before is None:
             raise not_found("credential", credential_id)
+        precondition.check(version_of(answer(before)))
         wanted = _merged(before, body)
         movable = oauth2.movable(before, wanted.kind, wanted.token_url)
         holds = oauth2.holds(before, given, movable=movable)
@@ -159,15 +166,16 @@ async def edit(context: Context, credential_id: int, body: CredentialChange) -> 
 
 async def remove(call: Call[Nothing, Nothing]) -> None:
     """Remove a credential. 409 while a connection uses it."""
-    await discard(call.context, call.id("credential"))
+    await discard(call.context, call.id("credential"), call.precondition)
 
 
-async def discard(context: Context, credential_id: int) -> None:
-    """Remove a credential. Raises 404, or 409 while a connection uses it."""
+async def discard(context: Context, credential_id: int, precondition: Precondition = ALWAYS) -> None:
+    """Remove a credential. Raises 404, 412, or 409 while a connection uses it."""
     async with context.database.write() as connection:
         found = await credentials.locked(connection, credential_id)
         if found is None:
             raise not_found("credential", credential_id)
+        precondition.check(version_of(answer(found)))
         users = await credentials.users(connection, credential_id)
         if users:
             some = ", ".join(map(str, users[:5])) + (", ..." if len(users) > 5 else "")
@@ -187,9 +195,10 @@ async def listed(call: Call[Nothing, CredentialQuery]) -> Credentials:
     return Credentials([answer(one) for one in page.items], page.next)
 
 
-async def get(call: Call[Nothing, Nothing]) -> CredentialAnswer:
+async def get(call: Call[Nothing, Nothing]) -> Versioned:
+    """A credential, without its secrets."""
     async with call.context.database.read() as connection:
-        return answer(await _found(connection, call.id("credential")))
+        return versioned(answer(await _found(connection, call.id("credential"))))
 
 
 def _merged(before: Credential, body: CredentialChange) -> NewCredential:
@@ -285,6 +294,10 @@ async def _found(connection: AsyncConnection, credential_id: int) -> Credential:
     return found
 
 
+def versioned(told: CredentialAnswer) -> Versioned:
+    return Versioned(told, version_of(told))
+
+
 def answer(credential: Credential) -> CredentialAnswer:
     """A credential as everyone sees it."""
     return CredentialAnswer(
@@ -314,6 +327,15 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         query=Nothing,
         answer=CredentialAnswer,
         status=201,
+        idempotent=True,
+        tagged=True,
+        example={
+            "name": "Reader",
+            "system": "jira",
+            "kind": "basic",
+            "username": "reader@example.com",
+            "secret": "an API token",
+        },
     ),
     Route(
         method="GET",
@@ -334,6 +356,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         body=Nothing,
         query=Nothing,
         answer=CredentialAnswer,
+        tagged=True,
     ),
     Route(
         method="PATCH",
@@ -344,6 +367,9 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         body=CredentialChange,
         query=Nothing,
         answer=CredentialAnswer,
+        tagged=True,
+        problems={409: "A token is being fetched with what is to be kept."},
+        example={"secret": "another API token"},
     ),
     Route(
         method="DELETE",
@@ -354,5 +380,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         body=Nothing,
         query=Nothing,
         status=204,
+        tagged=True,
+        problems={409: "Connections use it; they are named."},
     ),
 )

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.access import Caller
 from api.context import Context
+from api.etags import ALWAYS, Precondition, version_of
 from api.problems import FieldError, invalid, not_found
 from api.wanted import Checked, Wanted, as_stored, check
 from config.secret import MASK
@@ -34,6 +35,12 @@ class Consequences(msgspec.Struct, frozen=True):
 def place_of_webhook_secret(connection_id: int) -> str:
     """Where the webhook secret lives; the vault binds the sealed text to it."""
     return f"connections/{connection_id}/webhook_secret"
+
+
+def version(connection: Connection) -> str:
+    """The version of what people decide about a connection; a sync leaves it as it is."""
+    decided = (as_stored(connection), connection.has_webhook_secret, connection.updated_at)
+    return version_of(connection.id, *decided)
 
 
 async def make(context: Context, wanted: Wanted, webhook_secret: str | None) -> Connection:
@@ -61,10 +68,12 @@ async def edit(
     connection_id: int,
     change: Callable[[Wanted], Wanted],
     webhook_secret: str | UnsetType | None = UNSET,
+    precondition: Precondition = ALWAYS,
 ) -> Connection:
-    """Make a connection what `change` makes of it. Raises 404, or 422 for what cannot be."""
+    """Make a connection what `change` makes of it. Raises 404, 412, or 422 for what cannot be."""
     async with context.database.write() as connection:
         before = await _locked(connection, connection_id, context.caller)
+        precondition.check(version(before))
         now = await clock(connection)
         wanted = change(as_stored(before))
         checked = await check(connection, context.remotes.adapters, wanted, context.caller)
@@ -170,10 +179,13 @@ async def recover(database: Database, connection_id: int, *, cancel: bool) -> No
         await connections.change(connection, connection_id, now, {**values, "updated_at": now})
 
 
-async def remove(context: Context, connection_id: int, *, purge: bool) -> None:
-    """Remove a connection; its records stay unless `purge`. Raises 404."""
+async def remove(
+    context: Context, connection_id: int, *, purge: bool, precondition: Precondition = ALWAYS
+) -> None:
+    """Remove a connection; its records stay unless `purge`. Raises 404, or 412."""
     async with context.database.write() as connection:
         before = await _locked(connection, connection_id, context.caller)
+        precondition.check(version(before))
         now = await clock(connection)
         await cancel_all(connection, connection_id, now)
         await audit.write(

@@ -172,6 +172,8 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         query=Nothing,
         answer=MadeKey,
         status=201,
+        idempotent=True,
+        example={"name": "dashboard", "permissions": ["read"]},
     ),
     Route(
         method="GET",

@@ -2,14 +2,15 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from api.context import Context
 from api.problems import STARTED, FieldError, ProblemError, invalid
-from api.routing import Call, Route, authenticated
+from api.routing import Call, Header, Route, authenticated
 from api.shapes import Id, Nothing, Position
 from events.envelope import dressed
 from store import outbox
@@ -21,6 +22,9 @@ BATCH = 200
 #: A reader that takes nothing for so long is let go; it resumes where it was.
 WRITE_SECONDS = 30.0
 RECONNECT_MS = 2000
+
+
+EventId = Annotated[str, Meta(pattern=r"^[0-9]{1,18}$")]
 
 
 class EventQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,5 +128,6 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         body=Nothing,
         query=EventQuery,
         media=(MEDIA,),
+        headers=(Header("Last-Event-ID", "The id of the last event that was seen.", EventId),),
     ),
 )

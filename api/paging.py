@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from api.problems import FieldError, invalid
-from api.shapes import Limit, Position, Text
+from api.shapes import Cursor, Limit, Position
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The parameters of every list."""
 
     limit: Limit = 100
-    cursor: Text | None = None
+    cursor: Cursor | None = None
 
 
 class ById(msgspec.Struct, frozen=True, array_like=True):

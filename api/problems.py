@@ -26,8 +26,8 @@ class FieldError(msgspec.Struct, frozen=True):
     message: str
 
 
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A problem document."""
+class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A problem document of RFC 9457: `detail` says what happened and what to do."""
 
     type: str
     title: str
@@ -64,7 +64,7 @@ def not_found(what: str, which: object) -> ProblemError:
 
 def problem_response(error: ProblemError) -> web.Response:
     title = HTTPStatus(error.status).phrase
-    document = Problem("about:blank", title, error.status, error.detail, error.errors)
+    document = ProblemDocument("about:blank", title, error.status, error.detail, error.errors)
     return web.Response(
         status=error.status,
         body=msgspec.json.encode(document),

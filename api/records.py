@@ -12,7 +12,7 @@ from api.context import Context
 from api.paging import ById, Page, after_id, cut, make_cursor, read_cursor
 from api.problems import STARTED, FieldError, invalid
 from api.routing import JSON, Call, Route
-from api.shapes import Limit, Nothing, Position, Text, moment
+from api.shapes import Cursor, Limit, Nothing, Position, Text, moment
 from store import reading
 from store.connections import Connection
 from store.reading import Quarantined, Stored
@@ -28,12 +28,14 @@ PAGE_BYTES = 16 * 1024 * 1024
 class RecordQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which records. With `changed_after` all that changed since that number, tombstones included.
 
-    A page of JSON has 100 without `limit`; a stream of lines has all.
+    `parent` is the key of what they belong to. A page of JSON has 100 without `limit`; a stream of lines
+    has all.
     """
 
     stream: Text | None = None
+    parent: Text | None = None
     limit: Limit | None = None
-    cursor: Text | None = None
+    cursor: Cursor | None = None
     changed_after: Position | None = None
     deleted: Literal["include"] | None = None
 
@@ -126,6 +128,7 @@ class Walk(msgspec.Struct, frozen=True):
     changed_after: int | None
     start: ByKey | None
     deleted: bool
+    parent: str | None
 
     async def batches(self, size: int) -> AsyncGenerator[Sequence[Stored], None]:
         if self.changed_after is not None:
@@ -142,7 +145,9 @@ class Walk(msgspec.Struct, frozen=True):
     async def _by_change(self, after: int, size: int) -> AsyncGenerator[Sequence[Stored], None]:
         while True:
             async with self.context.database.read() as connection:
-                batch = await reading.by_change(connection, self.tables, self.connection_id, after, size)
+                batch = await reading.by_change(
+                    connection, self.tables, self.connection_id, after, size, self.parent
+                )
             yield batch
             if len(batch) < size:
                 return
@@ -154,7 +159,13 @@ class Walk(msgspec.Struct, frozen=True):
         while True:
             async with self.context.database.read() as connection:
                 batch = await reading.by_key(
-                    connection, table, self.connection_id, after, size, deleted=self.deleted
+                    connection,
+                    table,
+                    self.connection_id,
+                    after,
+                    size,
+                    deleted=self.deleted,
+                    parent=self.parent,
                 )
             yield batch
             if len(batch) < size:
@@ -176,7 +187,8 @@ def _walk(call: Call[Nothing, RecordQuery], connection: Connection) -> Walk:
         changed_after = read_cursor(call.request, query.cursor, ByChange).change
     elif query.cursor is not None:
         start = read_cursor(call.request, query.cursor, ByKey)
-    return Walk(call.context, connection.id, tables, changed_after, start, deleted=query.deleted is not None)
+    deleted = query.deleted is not None
+    return Walk(call.context, connection.id, tables, changed_after, start, deleted, query.parent)
 
 
 async def _page(call: Call[Nothing, RecordQuery], walk: Walk) -> Records:

@@ -2,11 +2,25 @@
 
 from typing import Any
 
-from api import audit, checks, connections, credentials, hooks, keys, live, projects, records, state, syncs
+from api import (
+    audit,
+    checks,
+    connections,
+    credentials,
+    docs,
+    hooks,
+    keys,
+    live,
+    projects,
+    records,
+    state,
+    syncs,
+)
 from api.routing import Route
 
 ROUTES: tuple[Route[Any, Any], ...] = (
     *state.ROUTES,
+    *docs.ROUTES,
     *projects.ROUTES,
     *credentials.ROUTES,
     # Before the connections: `test` is no id.

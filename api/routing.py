@@ -1,15 +1,18 @@
 """Routes as data: what each takes, answers and permits; and how a request becomes a typed call."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
 from aiohttp import web
-from msgspec.structs import replace
+from msgspec.structs import fields, replace
 from multidict import MultiMapping
 
 from api.access import Caller, Permission, key_in, require, require_account
 from api.context import Context
+from api.etags import Precondition, Versioned, if_match, none_match, tag
+from api.idempotency import HEADER, once
 from api.problems import FieldError, ProblemError, invalid, not_found
 from api.shapes import Nothing
 
@@ -42,6 +45,19 @@ class Call(msgspec.Struct, Generic[B, Q], frozen=True):
             raise not_found(what, text)
         return number
 
+    @property
+    def precondition(self) -> Precondition:
+        """What `If-Match` asks for, to be checked in the transaction that changes something."""
+        return if_match(_header(self.request, "If-Match"))
+
+
+class Header(msgspec.Struct, frozen=True):
+    """A header that a route takes, as it is described; its handler reads and checks it."""
+
+    name: str
+    description: str
+    type: Any = str
+
 
 class Route(msgspec.Struct, Generic[B, Q], frozen=True, kw_only=True):
     """One method of one path. The types are those of the API's description.
@@ -49,6 +65,11 @@ class Route(msgspec.Struct, Generic[B, Q], frozen=True, kw_only=True):
     `permission` is None where no key is needed. Only with `by_project` are keys taken that are limited to
     projects: the handler then shows each caller its own. A handler gives a value of the type `answer`, or
     the response itself. `media` are the types that the answer may have.
+
+    With `idempotent` an Idempotency-Key is taken. With `tagged` answers have an ETag: the handler gives
+    them `Versioned`, and checks the precondition of a call that changes something. What follows describes:
+    `problems` are those that the rest does not tell of, by status; `names` the types of what stands in the
+    path, if it is not an id; `example` a body.
     """
 
     method: str
@@ -62,6 +83,22 @@ class Route(msgspec.Struct, Generic[B, Q], frozen=True, kw_only=True):
     status: int = 200
     media: tuple[str, ...] = (JSON,)
     by_project: bool = False
+    idempotent: bool = False
+    tagged: bool = False
+    headers: tuple[Header, ...] = ()
+    problems: Mapping[int, str] = {}
+    names: Mapping[str, Any] = {}
+    example: Mapping[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """What the operation is called: the module of its handler, and the handler."""
+        return f"{self.handler.__module__.rpartition('.')[2]}_{self.handler.__name__}"
+
+
+def path_names(path: str) -> list[str]:
+    """The names of what stands in braces in a path."""
+    return re.findall(r"\{(\w+)", path)
 
 
 def add_routes(app: web.Application, routes: Iterable[Route[Any, Any]]) -> None:
@@ -83,10 +120,15 @@ def _handler(route: Route[Any, Any]) -> Callable[[web.Request], Awaitable[web.St
             context = replace(context, caller=caller)
         query = _query(request.query, route.query)
         body = await _body(request, route.body)
-        answer = await route.handler(Call(context, request, body, query))
-        if isinstance(answer, web.StreamResponse):
-            return answer
-        return json_response(answer, route.status)
+
+        async def run(context: Context) -> web.StreamResponse:
+            answer = await route.handler(Call(context, request, body, query))
+            return answer if isinstance(answer, web.StreamResponse) else _response(route, request, answer)
+
+        key = request.headers.get(HEADER) if route.idempotent else None
+        if key is None:
+            return await run(context)
+        return await once(context, key, (route.method, request.path, query, body), run)
 
     return handler
 
@@ -97,14 +139,27 @@ async def authenticated(context: Context, request: web.Request) -> Caller:
     return await context.keyring.caller(context.database, context.admin_key, key, address)
 
 
-def json_response(answer: object, status: int = 200) -> web.Response:
+def _response(route: Route[Any, Any], request: web.Request, answer: object) -> web.Response:
     """An answer as JSON; 204 has none. Answers are not for caches: they hold what a key may see."""
     headers = {"Cache-Control": "no-store"}
-    if status == 204:
+    if route.status == 204:
         return web.Response(status=204, headers=headers)
-    return web.Response(
-        status=status, body=msgspec.json.encode(answer), content_type="application/json", headers=headers
-    )
+    value = answer.answer if isinstance(answer, Versioned) else answer
+    body = msgspec.json.encode(value)
+    if isinstance(answer, Versioned):
+        headers["ETag"] = tag(answer.version, body)
+        reads = request.method in ("GET", "HEAD")
+        if reads and none_match(_header(request, "If-None-Match"), headers["ETag"]):
+            return web.Response(status=304, headers=headers)
+    if route.status == 201 and (made := getattr(value, "id", None)) is not None:
+        headers["Location"] = f"{request.path}/{made}"
+    return web.Response(status=route.status, body=body, content_type=JSON, headers=headers)
+
+
+def _header(request: web.Request, name: str) -> str | None:
+    """A header that is a list; it may stand in several lines."""
+    lines = request.headers.getall(name, ())
+    return ", ".join(lines) if lines else None
 
 
 async def _body(request: web.Request, wanted: type[B]) -> B:
@@ -127,7 +182,12 @@ def _query(given: MultiMapping[str], wanted: type[Q]) -> Q:
     for name in given:
         if len(given.getall(name)) > 1:
             raise invalid(FieldError(name, "This parameter may be given once."))
-    return converted(dict(given), wanted)
+    query = converted(dict(given), wanted)
+    for field in fields(wanted):
+        # A text that was read as null, where null means that nothing was given.
+        if field.name in given and field.default is None and getattr(query, field.name) is None:
+            raise invalid(FieldError(field.encode_name, "Leave this out, or give it a value."))
+    return query
 
 
 def converted(values: Mapping[str, object], wanted: type[T]) -> T:

@@ -1,7 +1,7 @@
 """The types of fields that several requests share, and times as answers print them."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -12,8 +12,25 @@ from store.database import to_text
 Text = Annotated[str, Meta(max_length=10_000, pattern=r"^[^\x00]*$")]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-Limit = Annotated[int, Meta(ge=1, le=1000)]
+Limit = Annotated[int, Meta(ge=1, le=1000, description="At most so many.")]
+Cursor = Annotated[
+    str,
+    Meta(min_length=1, max_length=1000, pattern=r"^[\w-]+$", description="`next` of the page before."),
+]
 Position = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+#: A yes or no among the parameters of a query.
+Flag = Literal["true", "false"]
+#: A time among the parameters of a query: with a zone, and to the microsecond at most.
+Moment = Annotated[
+    str,
+    Meta(
+        max_length=40,
+        pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})$",
+        examples=["2026-01-02T03:04:05Z"],
+    ),
+]
+#: What a name contains, in either case.
+Part = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 #: The name of a kind of remote, with an adapter or without.
 System = Annotated[str, Meta(min_length=1, max_length=50, pattern=r"^[a-z][a-z0-9_-]*(?!\n)$")]
 

@@ -98,6 +98,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         body=Nothing,
         query=Nothing,
         answer=Ready,
+        problems={503: "Something does not run yet, or not any more; it is named."},
     ),
     Route(
         method="GET",
@@ -108,5 +109,6 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         body=Nothing,
         query=Nothing,
         media=(METRICS,),
+        problems={503: "The database does not answer at the moment: try again."},
     ),
 )

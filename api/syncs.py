@@ -1,7 +1,8 @@
 """Syncs: opened by hand, looked at, cancelled."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from datetime import datetime
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -13,7 +14,7 @@ from api.context import Context
 from api.paging import ById, Page, after_id, cut
 from api.problems import FieldError, ProblemError, invalid, not_found
 from api.routing import Call, Route
-from api.shapes import Id, Nothing, Text
+from api.shapes import Id, Moment, Nothing, Text
 from api.wanted import stream_names
 from scheduler.dispatch import ClosedError, Request, open_sync
 from store import audit, claims, connections, syncs
@@ -75,12 +76,14 @@ class Syncs(msgspec.Struct, frozen=True):
 
 
 class SyncQuery(Page, frozen=True, kw_only=True):
-    """Which syncs."""
+    """Which syncs. `since` and `until` say when they were queued; the second is not among them."""
 
     state: syncs.State | None = None
     lane: syncs.Lane | None = None
     trigger: syncs.Trigger | None = None
-    scope: Literal["incremental", "full", "census", "records"] | None = None
+    scope: Scope | None = None
+    since: Moment | None = None
+    until: Moment | None = None
 
 
 class AllSyncsQuery(SyncQuery, frozen=True, kw_only=True):
@@ -127,15 +130,18 @@ async def stop(context: Context, sync_id: int) -> Sync:
 
 
 async def get(call: Call[Nothing, Nothing]) -> SyncAnswer:
+    """A sync, with what it has done so far."""
     async with call.context.database.read() as connection:
         return answer(await _found(connection, call.id("sync"), call.caller))
 
 
 async def listed(call: Call[Nothing, AllSyncsQuery]) -> Syncs:
+    """Syncs of all connections, newest first."""
     return await _listed(call, call.query.connection_id)
 
 
 async def of_connection(call: Call[Nothing, SyncQuery]) -> Syncs:
+    """Syncs of a connection, newest first."""
     async with call.context.database.read() as connection:
         found = await named(call, connection)
     return await _listed(call, found.id)
@@ -147,11 +153,22 @@ async def _listed(call: Call[Any, Any], connection_id: int | None) -> Syncs:
     asked["connection_id"] = connection_id
     filters = [table.c[name] == value for name, value in asked.items() if value is not None]
     filters += call.caller.limits_connection(table.c.connection_id)
+    if (since := _moment("since", query.since)) is not None:
+        filters.append(table.c.queued_at >= since)
+    if (until := _moment("until", query.until)) is not None:
+        filters.append(table.c.queued_at < until)
     async with call.context.database.read() as connection:
         before = after_id(call.request, query)
         found = await syncs.listed(connection, before, query.limit + 1, *filters)
     page = cut(call.request, found, query.limit, lambda one: ById(one.id))
     return Syncs([answer(one) for one in page.items], page.next)
+
+
+def _moment(name: str, text: str | None) -> datetime | None:
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        raise invalid(FieldError(name, "There is no such time.")) from None
 
 
 async def _found(connection: AsyncConnection, sync_id: int, caller: Caller) -> Sync:
@@ -216,6 +233,9 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         query=Nothing,
         answer=SyncAnswer,
         status=202,
+        idempotent=True,
+        problems={409: "The connection is a draft, or disabled."},
+        example={"scope": "incremental"},
     ),
     Route(
         method="GET",
@@ -260,5 +280,6 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         body=Nothing,
         query=Nothing,
         answer=SyncAnswer,
+        problems={409: "The sync has ended already."},
     ),
 )

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from config.fields import Fields, Reading, Wrong, shown_key
+from config.fields import NAMES, Fields, Reading, Wrong, is_name, shown_key
 from config.frequency import FrequencyError, parse_frequency
 from config.secret import Secret
 
@@ -131,6 +131,10 @@ def _tables(content: Fields, what: str, read: Callable[[Fields, str], T | None])
     found = []
     for label, inner in content.table(what).items():
         place = f"{what}.{shown_key(label)}"
+        if not is_name(label):
+            content.reading.note(what, shown_key(label), NAMES)
+            content.reading.unusable.add(place)
+            continue
         if not isinstance(inner, dict):
             content.reading.note(what, shown_key(label), f"This is written as a table: [{place}].")
             content.reading.unusable.add(place)

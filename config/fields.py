@@ -14,6 +14,7 @@ from config.secret import MASK, Secret
 
 LONGEST_TEXT = 10_000  # characters
 LONGEST_NAME = 200  # characters
+NAMES = f"A name has 1 to {LONGEST_NAME} characters, and not only spaces."
 SOURCES = ("", "_env", "_file")  # where a secret may come from, as the end of its field
 _SYSTEM = re.compile(r"[a-z][a-z0-9_-]{0,49}")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -30,6 +31,10 @@ class Wrong(msgspec.Struct, frozen=True):
     @property
     def place(self) -> str:
         return f"{self.table}.{self.field}" if self.table else self.field
+
+
+def is_name(text: str) -> bool:
+    return len(text) <= LONGEST_NAME and bool(text.strip()) and "\0" not in text
 
 
 def shown_key(key: str) -> str:
@@ -91,8 +96,8 @@ class Fields:
 
     def name(self, field: str) -> str | None:
         value = self.text(field)
-        if value is not None and (len(value) > LONGEST_NAME or not value.strip()):
-            self.note(field, f"A name has 1 to {LONGEST_NAME} characters.")
+        if value is not None and not is_name(value):
+            self.note(field, NAMES)
             return None
         return value
 

@@ -46,8 +46,11 @@ class Vault:
         sealed = nonce + key.cipher.encrypt(nonce, text.encode(), _bound(key.id, place))
         return f"v1.{key.id}.{base64.urlsafe_b64encode(sealed).decode().rstrip('=')}"
 
-    def open(self, sealed: str, place: str) -> str:
-        """The text that was sealed for `place`; VaultError if key, place or bytes do not fit."""
+    def open(self, sealed: str, place: str, *, secret: bool = True) -> str:
+        """The text that was sealed for `place`; VaultError if key, place or bytes do not fit.
+
+        What is not itself a `secret` is not told to `on_reveal`.
+        """
         key_id, data = _parts(sealed, place)
         key = self._by_id.get(key_id)
         if key is None:
@@ -60,7 +63,8 @@ class Vault:
         except InvalidTag:
             raise VaultError(f"the secret at {place} is damaged or was sealed for another place") from None
         text = opened.decode()
-        self._on_reveal(text)
+        if secret:
+            self._on_reveal(text)
         return text
 
     def needs_rotation(self, sealed: str) -> bool:

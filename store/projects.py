@@ -1,6 +1,6 @@
 """Projects: what connections are grouped under."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -8,7 +8,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
 
-from store.schema import projects
+from store.schema import connections, keys, projects
 
 
 class Project(msgspec.Struct, frozen=True):
@@ -26,10 +26,37 @@ async def add(connection: AsyncConnection, key: str, name: str, now: datetime) -
     return int((await connection.execute(made)).scalar_one())
 
 
-async def rename(connection: AsyncConnection, project_id: int, name: str, now: datetime) -> None:
-    await connection.execute(
-        update(projects).where(projects.c.id == project_id).values(name=name, updated_at=now)
+async def change(
+    connection: AsyncConnection, project_id: int, values: Mapping[str, object], now: datetime
+) -> None:
+    made = update(projects).where(projects.c.id == project_id)
+    await connection.execute(made.values({**values, "updated_at": now}))
+
+
+async def locked(connection: AsyncConnection, project_id: int) -> Project | None:
+    """One project, locked until the end of the transaction: no connection can be put into it meanwhile."""
+    query = select(projects).where(projects.c.id == project_id).with_for_update()
+    row = (await connection.execute(query)).mappings().first()
+    return None if row is None else Project(**row)
+
+
+async def users(connection: AsyncConnection, project_id: int) -> tuple[Sequence[int], Sequence[int]]:
+    """The ids of the living connections in it, and of the keys in use that are limited to it; ascending."""
+    c, k = connections.c, keys.c
+    inside = select(c.id).where(c.project_id == project_id, c.deleted_at.is_(None)).order_by(c.id)
+    limited = select(k.id, k.projects).where(k.projects.is_not(None), k.revoked_at.is_(None)).order_by(k.id)
+    found = (await connection.execute(limited)).all()
+    return (
+        (await connection.execute(inside)).scalars().all(),
+        [key_id for key_id, of in found if project_id in (of or ())],
     )
+
+
+async def delete(connection: AsyncConnection, project_id: int) -> None:
+    """Remove a project that nothing living is in; deleted connections forget it."""
+    c = connections.c
+    await connection.execute(update(connections).where(c.project_id == project_id).values(project_id=None))
+    await connection.execute(projects.delete().where(projects.c.id == project_id))
 
 
 async def get(connection: AsyncConnection, project_id: int) -> Project | None:

@@ -46,12 +46,13 @@ async def by_key(
     limit: int,
     *,
     deleted: bool,
+    parent: str | None = None,
 ) -> Sequence[Stored]:
     """Records of one stream with a higher key than `after`, ascending; tombstones only with `deleted`, but
     for what is kept on purpose.
     """
     c = table.table.c
-    query = _records(table, connection_id).order_by(c.key).limit(limit)
+    query = _records(table, connection_id, parent).order_by(c.key).limit(limit)
     if after is not None:
         query = query.where(c.key > after)
     if not deleted:
@@ -60,7 +61,12 @@ async def by_key(
 
 
 async def by_change(
-    connection: AsyncConnection, tables: Sequence[StreamTable], connection_id: int, after: int, limit: int
+    connection: AsyncConnection,
+    tables: Sequence[StreamTable],
+    connection_id: int,
+    after: int,
+    limit: int,
+    parent: str | None = None,
 ) -> Sequence[Stored]:
     """Records and tombstones of all these streams with a higher change than `after`, ascending.
 
@@ -71,7 +77,8 @@ async def by_change(
     parts = []
     for table in tables:
         c = table.table.c
-        part = _records(table, connection_id).where(c.change > after).order_by(c.change).limit(limit)
+        records = _records(table, connection_id, parent)
+        part = records.where(c.change > after).order_by(c.change).limit(limit)
         parts.append(select(part.subquery()))
     merged = union_all(*parts).subquery()
     query = select(merged).order_by(merged.c.change).limit(limit)
@@ -88,10 +95,11 @@ async def quarantined(
     return [Quarantined(**{name: row[name] for name in Quarantined.__struct_fields__}) for row in rows]
 
 
-def _records(table: StreamTable, connection_id: int) -> Select[Any]:
+def _records(table: StreamTable, connection_id: int, parent: str | None) -> Select[Any]:
     c = table.table.c
     columns = [c[name] for name in Stored.__struct_fields__ if name not in ("stream", "body")]
     stream = literal(table.stream.name, Text).label("stream")
     # As text: the driver would decode JSON, and what it was written like would be lost.
     body = cast(c.body, Text).label("body")
-    return select(stream, *columns, body).where(c.connection_id == connection_id)
+    query = select(stream, *columns, body).where(c.connection_id == connection_id)
+    return query if parent is None else query.where(c.parent == parent)

@@ -10,12 +10,15 @@ from msgspec.structs import replace
 
 from adapters.base import Adapter
 from api.app import Context, make_app
+from api.routes import ROUTES
 from config.secret import Secret
 from store.database import Database
 from store.syncs import Ring
+from tests.described import Description
 from tests.house import House, open_house
 from tests.shelf import Shelf
 
+DESCRIBED = Description(ROUTES)
 ADMIN_KEY = "the key of the tests"
 ADAPTERS: Mapping[str, type[Adapter]] = {"shelf": Shelf}
 
@@ -45,10 +48,20 @@ class Api:
         self.rope = rope
 
     async def ask(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
-        """Status and JSON; None where there is no body."""
+        """Status and JSON; None where there is no body. The answer must be such as is described."""
+        status, _, told = await self.heard(method, path, body, **headers)
+        return status, told
+
+    async def heard(
+        self, method: str, path: str, body: object = None, **headers: str
+    ) -> tuple[int, Mapping[str, str], Any]:
+        """The same with the headers of the answer."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         async with self.http.request(method, self.url + path, json=body, headers=named) as answer:
-            return answer.status, await answer.json(content_type=None) if answer.status != 204 else None
+            told = await answer.json(content_type=None) if await answer.read() else None
+            wrong = DESCRIBED.wrong_with(method, path, answer.status, answer.headers, told)
+            assert wrong is None, wrong
+            return answer.status, answer.headers, told
 
     async def get(self, path: str, **headers: str) -> Any:
         """The JSON of a 200."""

@@ -42,7 +42,7 @@ def commands() -> Iterator[list[str]]:
 def refusal(words: list[str]) -> str | None:
     """Why the command line would not take these words; it is only parsed, nothing is run."""
     command: click.Command = main
-    context = click.Context(main, info_name="tidegate", resilient_parsing=False)
+    context = click.Context(main, info_name="tidegate", **main.context_settings)
     try:
         while isinstance(command, click.Group) and words:
             name, found, words = command.resolve_command(context, words)

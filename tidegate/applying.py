@@ -175,14 +175,14 @@ class _Work:
     async def _project(self, step: Step) -> None:
         name = next(one.name for one in self._declared.projects if one.key == step.name)
         now = await clock(self._connection)
+        actor = self._rules.caller.actor
         if step.id is None:
             made = await projects.add(self._connection, step.name, name, now)
             self._ids["project", step.name] = made
-        else:
-            made = step.id
-            await projects.rename(self._connection, made, name, now)
-        action: audit.Action = "create" if step.id is None else "update"
-        await audit.write(self._connection, self._rules.caller.actor, action, "project", made, name=name)
+            await audit.write(self._connection, actor, "create", "project", made, name=name)
+            return
+        await projects.change(self._connection, step.id, {"name": name}, now)
+        await audit.write(self._connection, actor, "update", "project", step.id, name=name, fields=["name"])
 
     async def _credential(self, step: Step, wanted: DeclaredCredential) -> None:
         values: dict[str, object] = {name: getattr(wanted, name) for name in ("kind", "username", *OAUTH2)}

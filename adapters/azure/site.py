@@ -63,6 +63,8 @@ class Site:
         self.version = NEWEST
         #: Whether this is known to be Azure DevOps Services: by its address, or because it says so.
         self.hosted = self.host == SERVICES
+        # Scopes that our credential lacks, and whose it is: asked once, not for each project.
+        self._lacking: dict[str, str] = {}
         # Who goes anonymously claims nothing that would have to be proved.
         self._known = http.anonymous
 
@@ -171,8 +173,10 @@ class Site:
         then asked, which takes no scope; not with a password: a second failure may lock its account.
         """
         if isinstance(refusal, Unaccepted) and not self._http.anonymous:
-            name = None if credential.has_password(self.auth) else await self._named(root)
-            if name is not None:
+            if need.scope not in self._lacking and not credential.has_password(self.auth):
+                name = await self._named(root)
+                self._lacking |= {need.scope: name} if name is not None else {}
+            if name := self._lacking.get(need.scope):
                 message = f"{self.host} knows {name}, but does not let this credential read {need.what}."
                 return Forbidden(message, credential.needed_hint(self.auth, need))
         if refusal.hint == Forbidden.default_hint:

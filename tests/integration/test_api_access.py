@@ -13,7 +13,7 @@ from config.secret import Secret
 from store.database import Database
 from tests.api_server import ADMIN_KEY, Api, serving_api
 
-OPEN = {"/healthz", "/readyz", "/metrics"}
+OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"}
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ async def test_a_good_connection_says_who_we_are_and_what_can_be_read(api: Api) 
             "loans": {"readable": True, "count": None, "problem": "Loans are private."},
         },
         "error": None,
+        "notes": [],
     }
 
 

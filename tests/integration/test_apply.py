@@ -120,6 +120,16 @@ async def test_only_the_fields_that_differ_are_changed(desk: Desk) -> None:
     assert "frequency" in changed
 
 
+async def test_a_project_is_renamed(desk: Desk) -> None:
+    await desk.applied(FILE)
+    plan = await desk.applied(FILE.replace('"Payments"', '"Payments EU"'))
+    assert fields(plan) == {"name": ("Payments", "Payments EU")}
+    (one,) = (await desk.api.get("/v1/projects"))["projects"]
+    assert (one["key"], one["name"]) == ("pay", "Payments EU")
+    (entry, *_) = (await desk.api.get("/v1/audit"))["audit"]
+    assert (entry["action"], entry["subject"], entry["fields"]) == ("update", "project", ["name"])
+
+
 async def test_a_changed_secret_is_noticed_and_not_shown(desk: Desk) -> None:
     await desk.applied(FILE)
     plan = await desk.applied(FILE.replace("open sesame", "open barley"))

@@ -131,7 +131,11 @@ async def test_on_a_terminal_the_plan_is_coloured_and_the_answer_decides(file: P
 
 @pytest.mark.parametrize(
     ("args", "said"),
-    [(("nowhere.toml",), "nowhere.toml"), ((), "Usage"), (("--prune",), "Missing argument")],
+    [
+        (("nowhere.toml",), "nowhere.toml cannot be read"),
+        ((), "Missing argument"),
+        (("a", "b"), "unexpected"),
+    ],
 )
 async def test_wrong_use_exits_2(tmp_path: Path, args: tuple[str, ...], said: str) -> None:
     ended = await run(tmp_path / "data", "apply", *args)

@@ -162,6 +162,17 @@ async def test_a_token_without_the_scope_is_forbidden_and_the_scope_named(
     assert "Ada Sync" in caught.value.message
 
 
+async def test_a_scope_that_is_missing_everywhere_is_explained_by_one_question(remote: AzureDevOps) -> None:
+    for number in range(5):
+        remote.model.create_project(f"Project {number}")
+    remote.access.scopes["azure-token"] = frozenset({"project"})
+    async with adapter_of(remote) as adapter:
+        for partition in await adapter.plan("builds"):
+            with pytest.raises(Forbidden):
+                await read_all(adapter, "builds", partition)
+    assert len(remote.requests("connectionData")) == 1
+
+
 async def test_a_project_whose_builds_are_withheld_says_which_permission(remote: AzureDevOps) -> None:
     remote.ci.closed = set(remote.model.projects)
     error = await refusal(remote, TOKEN, "builds")

@@ -187,6 +187,8 @@ def test_a_variable_whose_name_says_so_is_a_secret_wherever_it_stands(file: Path
         (CONNECTION + "credential = 3", "connections.payments.credential", "and not a number"),
         ("[connections.payments]", "connections.payments.system", "jira, jenkins or azure"),
         ('[connections."EU 1"]', 'connections."EU 1".system', "jira, jenkins or azure"),
+        ('[connections."  "]\nsystem = "jira"', 'connections."  "', "1 to 200 characters"),
+        (CONNECTION + f'name = "{"x" * 201}"', "connections.payments.name", "1 to 200 characters"),
         (CREDENTIAL + 'kind = "token"', "credentials.jira.kind", "basic, bearer, pat"),
         ('[connection.payments]\nsystem = "jira"', "connection", "Did you mean connections?"),
         ("connections = 3", "connections", "[connections.name]"),

@@ -12,7 +12,7 @@ import pytest
 
 from config.settings import Settings, load
 from tests.compose_file import compose
-from tests.documents import refusal
+from tests.documents import ALL, command_lines, refusal
 from tests.tree import ROOT, pyproject
 
 DEPLOY = ROOT / "deploy"
@@ -141,6 +141,37 @@ def test_the_secrets_are_made_once_for_containers_to_read_and_for_nobody_else(se
     again = subprocess.run(["sh", str(secrets.parent / "make-secrets")], check=True, capture_output=True)
     assert again.stdout == b""
     assert {path.name: path.read_text() for path in secrets.iterdir()} == before
+
+
+def docker_lines() -> list[str]:
+    """What the documents say to Docker, in blocks and in running text."""
+    return [line for line in (*command_lines(), *re.findall(r"`(docker [^`]+)`", ALL)) if "docker " in line]
+
+
+def test_the_documents_name_the_image_of_this_version() -> None:
+    tags = re.findall(r"\btidegate:(\d[\w.]*)", "\n".join(docker_lines()))
+    assert tags
+    assert set(tags) == {pyproject()["project"]["version"]}
+
+
+def test_the_documents_ask_containers_for_commands_that_there_are() -> None:
+    asked = [
+        re.search(r"docker (?:compose )?exec (\S+) tidegate (.+)", line)
+        or re.search(r"(api) (apply .+)", line)
+        for line in docker_lines()
+    ]
+    found = [match for match in asked if match]
+    assert len(found) > 2
+    assert {match[1] for match in found} <= {*SERVICES, "tidegate"}
+    assert [refusal(shlex.split(match[2])) for match in found] == [None] * len(found)
+
+
+def test_the_files_that_the_documents_install_are_there() -> None:
+    named = {
+        word for line in command_lines() for word in line.split() if word.startswith(("deploy/", "requ"))
+    }
+    assert {"deploy/tidegate.service", "requirements.lock"} <= named
+    assert [name for name in named if not (ROOT / name).is_file()] == []
 
 
 def unit() -> dict[str, list[str]]:

@@ -23,8 +23,8 @@ TO_DO = {"create": "to create", "change": "to change", "remove": "to remove"}
 DIFFERENT = 3
 
 
-@click.command(no_args_is_help=True)
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.command(epilog="Example: tidegate apply connections.toml --plan")
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("--plan", "only", is_flag=True, help="Only show the plan; exit code 3 if it is not empty.")
 @click.option("--prune", is_flag=True, help="Also remove what earlier runs made and the file no longer has.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
