@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from store import claims, connections, deliveries, outbox, syncs
+from store import audit, claims, connections, deliveries, idempotency, outbox, syncs
 from store.database import Database, clock, now
 from store.schema import connections as table
 from store.schema import host_pauses, processes
@@ -56,12 +56,16 @@ async def checks_due(database: Database) -> Sequence[int]:
 
 
 async def forget(database: Database) -> None:
-    """Delete what is past keeping: published events, ended syncs, processes long gone."""
+    """Delete what is past keeping, some of each kind at a time: events, syncs, deliveries, answers, entries of
+    the audit log, processes long gone.
+    """
     async with database.write() as connection:
         at = await clock(connection)
         await outbox.forget(connection, at - EVENTS_KEPT)
         await syncs.forget(connection, at - SYNCS_KEPT)
         await deliveries.forget(connection, at - DELIVERIES_KEPT)
+        await idempotency.forget(connection, at - idempotency.KEPT)
+        await audit.forget(connection, at - audit.KEPT)
         await _forget_processes(connection)
 
 

@@ -11,6 +11,20 @@ from store.database import Database
 from tests.databases import drop_schema, make_tables
 
 POSTGRES = "TIDEGATE_TEST_POSTGRES"
+REDIS = "TIDEGATE_TEST_REDIS"
+NEEDS = {"postgres": POSTGRES, "redis_server": REDIS}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What needs a server that is not given is left out; the summary names it."""
+    left_out = [
+        item
+        for item in items
+        if any(item.get_closest_marker(mark) and not os.environ.get(name) for mark, name in NEEDS.items())
+    ]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -29,7 +43,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, what in (
             (POSTGRES, "PostgreSQL (TIDEGATE_TEST_POSTGRES)"),
             ("TIDEGATE_TEST_PAYLOADS", "recorded payloads (TIDEGATE_TEST_PAYLOADS)"),
-            ("TIDEGATE_TEST_REDIS", "a separate redis-server (TIDEGATE_TEST_REDIS)"),
+            (REDIS, "a separate redis-server (TIDEGATE_TEST_REDIS)"),
         )
         if not os.environ.get(name)
     ]

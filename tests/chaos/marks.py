@@ -4,9 +4,7 @@ import os
 
 import pytest
 
-from tests.conftest import POSTGRES
-
-REDIS = "TIDEGATE_TEST_REDIS"
+from tests.conftest import POSTGRES, REDIS
 
 _EMBEDDED = pytest.param("embedded", id="embedded")
 _SERVERS = pytest.param("servers", id="servers", marks=[pytest.mark.postgres, pytest.mark.redis_server])
