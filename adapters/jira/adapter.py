@@ -8,13 +8,18 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import ClassVar
 
+from msgspec.structs import replace
+
 from adapters.auth import Anonymous, Auth, Basic, Bearer
 from adapters.base import (
+    AuthFailed,
     BadTarget,
     Check,
     Feed,
     Fetched,
     Forbidden,
+    Gone,
+    Keys,
     Missing,
     NotFound,
     Page,
@@ -26,7 +31,7 @@ from adapters.base import (
     Target,
 )
 from adapters.http import Http, Limits
-from adapters.jira import hints
+from adapters.jira import census, hints
 from adapters.jira.cloud import Cloud
 from adapters.jira.datacenter import DataCenter
 from adapters.jira.issue import ISSUES
@@ -106,9 +111,26 @@ class Jira:
     async def read(self, feed: str, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]:
         before = known(cursor)
         site, question = await self._learn(before.site if before else "")
-        async with aclosing(site.walk(question, resumed(cursor, question.query, site.product))) as pages:
+        start = resumed(cursor, question.query, site.product)
+        async with aclosing(site.walk(question, start)) as pages:
             async for page in pages:
-                yield page
+                yield replace(page, renewed=True) if start.renewed else page
+
+    async def census(
+        self, stream: str, partition: Partition, cursor: str | None
+    ) -> AsyncGenerator[Keys, None]:
+        """Ids only. Who we are is proven before the first page, and after each before that counts."""
+        site, question = await self._learn()
+        async with aclosing(census.walk(site, question, cursor, self._still_known)) as pages:
+            async for keys in pages:
+                yield keys
+
+    async def _still_known(self) -> None:
+        """Raises `AuthFailed` if this is not the account any more that the question was made for."""
+        site, question = await self._learn()
+        me = await self._identity(site)
+        if (me.identity if me else "") != question.account:
+            raise AuthFailed("Jira answers as to another account than before.")
 
     async def _learn(self, product: str = "") -> tuple[Site, Question]:
         """The site and what to ask there. Proves who we are, because searching does not."""
@@ -137,8 +159,9 @@ class Jira:
     async def _question(self, site: Site, me: Myself | None) -> Question:
         number, since = self._options.get("filter"), self._options.get("since")
         restriction = await site.filter_jql(number) if number else self._options["jql"]
-        query = fingerprint(restriction, since or "", me.identity if me else "")
-        return Question(zone_of(me.time_zone if me else None), restriction, parse_time(since), query)
+        account = me.identity if me else ""
+        query = fingerprint(restriction, since or "", account)
+        return Question(zone_of(me.time_zone if me else None), restriction, parse_time(since), query, account)
 
     async def fetch(self, stream: str, keys: Sequence[str]) -> Fetched:
         """The present issues: on Cloud however late the search index is, on Data Center as it knows them.
@@ -146,7 +169,8 @@ class Jira:
         An issue asked for by its key text (`TG-1`, or a key from before a move) comes back under its id,
         as every record does; that answers the text. What this account cannot see is `hidden`: Jira gives
         the same answer for deleted and for forbidden issues, so `deleted` is never proven here. What it
-        sees outside the query is `left`.
+        sees outside the query is `left`. Where Data Center's index is behind, or lacks an issue, nothing can
+        be said of that, and nothing is: it is then in none of the three.
         """
         observed_at = self._http.clock()
         if not keys:
@@ -156,16 +180,21 @@ class Jira:
         wanted = list(dict.fromkeys(id_ for id_ in ids.values() if id_))
         records, rejected = await _present(site, question, wanted)
         unseen = set(wanted) - {record.key for record in records} - {one.key for one in rejected}
-        visible = await site.visible(unseen) if unseen else set()
-        unreadable = unseen & visible if any(one.key is None for one in rejected) else set()
+        verdict = await site.judged(question.restriction, records, unseen)
+        if verdict.inside:
+            more, bad = await _present(site, question, sorted(verdict.inside))
+            records, rejected = records + more, rejected + bad
+        unreadable = set(verdict.left) & unseen if any(one.key is None for one in rejected) else set()
         # One of the illegible answers is theirs, so that nothing is proven about them.
         rejected += [Rejected(stream, id_, "Its answer is not legible.", b"") for id_ in sorted(unreadable)]
+        gone: dict[str, Gone] = dict.fromkeys(verdict.hidden, "hidden")
+        gone |= dict.fromkeys(set(verdict.left) - unreadable, "left")
         missing = [
-            Missing(key, "left" if id_ in visible else "hidden")
+            Missing(key, "hidden" if id_ is None else gone[id_])
             for key, id_ in ids.items()
-            if id_ is None or id_ in unseen - unreadable
+            if id_ is None or id_ in gone
         ]
-        return Fetched(observed_at, records, rejected, missing)
+        return Fetched(observed_at, [one for one in records if one.key not in gone], rejected, missing)
 
 
 def _site_of(info: ServerInfo, http: Http) -> Site:

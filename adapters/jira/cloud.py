@@ -9,12 +9,15 @@ from adapters.base import Page, Record, Rejected, TooLarge, Unavailable, Unreada
 from adapters.http import Reply, decode
 from adapters.jira import tokens
 from adapters.jira.answers import Product
+from adapters.jira.census import Listed, ids_of
 from adapters.jira.issue import decode_issues
 from adapters.jira.question import Question
 from adapters.jira.site import FIELDS, PAGE, Site
+from adapters.jira.verdict import Verdict
 from adapters.jira.walk import Cursor
 
 _BULK = 100
+_IDS = 5000
 
 
 class Found(Struct, rename="camel"):
@@ -101,6 +104,20 @@ class Cloud(Site):
         if found.issue_errors:
             raise Unavailable("Jira could not look up some issues at the moment.")
         return {str(issue.id) for issue in found.issues}
+
+    async def judged(self, restriction: str, records: Sequence[Record], unseen: Collection[str]) -> Verdict:
+        """What is reconciled is believed: nothing is in doubt."""
+        visible = await self.visible(unseen) if unseen else set()
+        return Verdict(left=set(unseen) & visible, hidden=set(unseen) - visible)
+
+    async def listed(self, jql: str, place: str | None) -> Listed:
+        """Up to 5,000 where nothing but ids is asked for (OpenAPI document)."""
+        body: dict[str, object] = {"jql": jql, "maxResults": _IDS, "fields": ["id"]}
+        if place:
+            body["nextPageToken"] = place
+        reply = await self._http.post(f"{self.api}/search/jql", body, judge=self._judge)
+        found = decode(reply, Found)
+        return Listed(reply.sent_at, ids_of(found.issues), found.following())
 
     async def count(self, jql: str) -> int:
         path = f"{self.api}/search/approximate-count"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Sequence
+from datetime import datetime
 from typing import ClassVar
 
 from msgspec import Raw, Struct
@@ -10,13 +11,19 @@ from adapters.base import Page, QueryRejected, Record, Rejected, TooLarge, Unrea
 from adapters.http import Reply, decode
 from adapters.jira import offsets
 from adapters.jira.answers import Product
+from adapters.jira.census import Listed, ids_of
 from adapters.jira.issue import decode_issues
 from adapters.jira.question import Question
 from adapters.jira.site import FIELDS, PAGE, Site
+from adapters.jira.verdict import Verdict, judged
 from adapters.jira.walk import Cursor
+from adapters.times import parse_time
 
 # Below this, pages could not overlap any more.
 _SMALLEST = 2
+# As many as a site allows where nobody changed it (vendor's knowledge base).
+_IDS = 1000
+_AGAIN = 50
 
 
 class Found(Struct, rename="camel"):
@@ -33,6 +40,14 @@ class _Total(Struct):
 
 class _Identified(Struct):
     id: str | int
+
+
+class _Fields(Struct):
+    updated: str | None = None
+
+
+class _Dated(Struct):
+    fields: _Fields
 
 
 class _Ids(Struct):
@@ -94,24 +109,49 @@ class DataCenter(Site):
         """One request where Jira lets an unknown issue in a query pass, else one for each."""
         wanted = sorted(ids)
         try:
-            return await self._existing(wanted)
+            return await self.matching(f"id in ({', '.join(wanted)})")
         except QueryRejected:
             found = await asyncio.gather(*map(self.id_of, wanted))
         return {id_ for id_ in found if id_}
 
-    async def _existing(self, wanted: Sequence[str]) -> set[str]:
+    async def judged(self, restriction: str, records: Sequence[Record], unseen: Collection[str]) -> Verdict:
+        return await judged(self, restriction, records, unseen, self._http.clock())
+
+    async def changed(self, ids: Collection[str]) -> dict[str, datetime | None]:
+        """By the database, one request for each: there is no other way (vendor's reference)."""
+        wanted = sorted(ids)
+        replies = await asyncio.gather(*(self.one(key, "updated") for key in wanted))
+        there = [(key, decode(reply, _Dated)) for key, reply in zip(wanted, replies, strict=True) if reply]
+        return {key: parse_time(dated.fields.updated) for key, dated in there}
+
+    async def matching(self, jql: str) -> set[str]:
         """Unchecked, a query may name what is not there (`validateQuery`, the vendor's reference)."""
-        asked = {"maxResults": len(wanted), "fields": ["id"], "validateQuery": False}
+        asked = {"maxResults": PAGE, "fields": ["id"], "validateQuery": False}
         seen: set[str] = set()
         at = 0
-        while wanted:
-            body = {**asked, "jql": f"id in ({', '.join(wanted)}) ORDER BY key ASC", "startAt": at}
+        while True:
+            body = {**asked, "jql": f"{jql} ORDER BY key ASC", "startAt": at}
             found = decode(await self._http.post(f"{self.api}/search", body, judge=self._judge), _Ids)
             seen |= {str(issue.id) for issue in found.issues}
             at += len(found.issues)
             if at >= found.total or not found.issues:
                 break
         return seen
+
+    async def listed(self, jql: str, place: str | None) -> Listed:
+        """As many as the site allows. Each page begins with the last ids of the one before: where fewer
+        went away meanwhile, none slips between.
+        """
+        at = int(place or 0)
+        body = {"jql": jql, "startAt": at, "maxResults": _IDS, "fields": ["id"]}
+        reply = await self._http.post(f"{self.api}/search", body, judge=self._judge)
+        found = decode(reply, Found)
+        rows = len(found.issues)
+        if not rows and at < found.total:
+            raise Unreadable(f"Jira says that {found.total} issues match, and gives none of them.")
+        last = at + rows >= found.total
+        step = rows - min(_AGAIN, rows // 2)
+        return Listed(reply.sent_at, ids_of(found.issues), None if last else str(at + step))
 
     async def count(self, jql: str) -> int:
         body = {"jql": jql, "startAt": 0, "maxResults": 0, "fields": ["id"]}

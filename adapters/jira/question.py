@@ -12,7 +12,7 @@ _MARGIN = timedelta(minutes=1)
 
 
 class Question(Struct, frozen=True):
-    """The restriction in JQL, the account's time zone, and the fingerprint of all that it depends on.
+    """The restriction in JQL, the account with its time zone, and the fingerprint of all that it depends on.
 
     `limit` restricts a first read to what was changed since. The account is part of the fingerprint:
     another one sees other issues, old ones among them.
@@ -22,6 +22,7 @@ class Question(Struct, frozen=True):
     restriction: str
     limit: datetime | None
     query: str
+    account: str = ""
 
     @property
     def first(self) -> str:

@@ -7,11 +7,13 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from adapters.base import AdapterError, NotFound, Page, QueryRejected, Record, Rejected, Unreadable
+from adapters.base import AdapterError, Forbidden, NotFound, Page, QueryRejected, Record, Rejected, Unreadable
 from adapters.http import Http, Judge, Reply, decode
 from adapters.jira.answers import Product, judging
+from adapters.jira.census import Listed
 from adapters.jira.jql import Malformed, without_order
 from adapters.jira.question import Question
+from adapters.jira.verdict import Verdict
 from adapters.jira.walk import Cursor
 
 #: Everything an issue has. No `expand`: rendered HTML, histories and possible transitions are not part of
@@ -92,6 +94,10 @@ class _Identified(Struct):
     id: str | int
 
 
+class _AbsentError(NotFound):
+    """Jira's own word that there is no such issue for us."""
+
+
 class Site(ABC):
     """One site with one credential. All methods raise `AdapterError` only."""
 
@@ -116,6 +122,14 @@ class Site(ABC):
     @abstractmethod
     async def visible(self, ids: Collection[str]) -> set[str]:
         """Which of at most 50 ids this account may see, whatever query they are in."""
+
+    @abstractmethod
+    async def judged(self, restriction: str, records: Sequence[Record], unseen: Collection[str]) -> Verdict:
+        """What became of the `unseen` ones of at most 50 ids, of which the query gave only `records`."""
+
+    @abstractmethod
+    async def listed(self, jql: str, place: str | None) -> Listed:
+        """Ids of a query, as many as one answer has; `place` is what the page before gave."""
 
     @abstractmethod
     async def count(self, jql: str) -> int:
@@ -157,11 +171,25 @@ class Site(ABC):
 
     async def id_of(self, key: str) -> str | None:
         """The id of an issue by id or by its present or an earlier key; None if there is none for us."""
+        reply = await self.one(key, "id")
+        return str(decode(reply, _Identified).id) if reply else None
+
+    async def one(self, key: str, field: str) -> Reply | None:
+        """An issue with one field; None if there is none for us.
+
+        Some versions say 403 where others say 404. Only Jira itself knows: a page of a proxy is no answer.
+        """
+
+        def absent(reply: Reply) -> AdapterError | None:
+            error = self._judge(reply)
+            if isinstance(error, Forbidden | NotFound) and reply.is_json:
+                return _AbsentError(error.message)
+            return error
+
         try:
-            reply = await self._http.get(f"{self.api}/issue/{key}", {"fields": "id"}, judge=self._judge)
-        except NotFound:
+            return await self._http.get(f"{self.api}/issue/{key}", {"fields": field}, judge=absent)
+        except _AbsentError:
             return None
-        return str(decode(reply, _Identified).id)
 
 
 async def server_info(http: Http) -> ServerInfo:

@@ -1,7 +1,7 @@
 """A walk over a chain of page tokens: Jira Cloud's way, where each page needs the token of the one before."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence, Sized
 from typing import Protocol
 
 from msgspec import Raw
@@ -17,14 +17,21 @@ from adapters.times import to_millis
 _EMPTY_MOST = 3
 
 
-class Found(Protocol):
+class Chained(Protocol):
+    """A page of something, which knows the next."""
+
+    @property
+    def issues(self) -> Sized: ...
+
+    def following(self) -> str | None:
+        """The token of the next page; None if this is the last one. Raises `Unreadable`."""
+
+
+class Found(Chained, Protocol):
     """A page of search results."""
 
     @property
     def issues(self) -> Sequence[Raw]: ...
-
-    def following(self) -> str | None:
-        """The token of the next page; None if this is the last one. Raises `Unreadable`."""
 
 
 Search = Callable[[str, str | None], Awaitable[tuple[Reply, Found]]]
@@ -103,7 +110,7 @@ class Loops:
         self._tokens: set[str] = set()
         self._empty = 0
 
-    def passed(self, token: str | None, found: Found) -> str | None:
+    def passed(self, token: str | None, found: Chained) -> str | None:
         """The token of the page after this one, None if it is the last. Raises `Unreadable` for a loop."""
         following = found.following()
         self._tokens.add(token or "")

@@ -54,20 +54,21 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `site` is the product that was found there, so that it is not asked again each time. `since` (epoch
     ms) is where the next incremental walk starts; None means that no walk has ended yet, so that the
-    issues are read in the order of their creation.
+    issues are read in the order of their creation. `renewed`: until this walk, another question was asked.
     """
 
     query: str
     site: str = ""
     since: int | None = None
     walk: Tokens | Offsets | None = None
+    renewed: bool = False
 
     def text(self) -> str:
         return _ENCODER.encode(self).decode()
 
     def at(self, walk: Tokens | Offsets) -> "Cursor":
         """In the middle of a walk."""
-        return Cursor(self.query, self.site, self.since, walk)
+        return Cursor(self.query, self.site, self.since, walk, self.renewed)
 
     def done(self, begun: int) -> "Cursor":
         """After a walk that was begun then: the next one starts an overlap earlier."""
@@ -87,9 +88,11 @@ def known(text: str | None) -> Cursor | None:
 
 
 def resumed(text: str | None, query: str, site: str) -> Cursor:
-    """Where to go on. A cursor of another query or site, or garbage, reads from the start."""
+    """Where to go on. A cursor of another query or site, or garbage, reads from the start, renewed."""
     cursor = known(text)
-    return cursor if cursor and (cursor.query, cursor.site) == (query, site) else Cursor(query, site)
+    if cursor and (cursor.query, cursor.site) == (query, site):
+        return cursor
+    return Cursor(query, site, renewed=bool(text))
 
 
 def fingerprint(*parts: str) -> str:

@@ -202,8 +202,8 @@ async def test_every_key_asked_for_is_answered_once(always_validates: bool) -> N
             "OPS-1": "left",
             "TG-99": "hidden",
         }
-        # The two that were named by their keys, and one by one only where a query may not name what is gone.
-        assert (len(remote.requests("/issue/")) > 2) == always_validates
+        # The two that were named by their keys, and those that the query does not show: an index may be late.
+        assert (len(remote.requests("/issue/")) > 5) == always_validates
 
 
 async def test_fifty_issues_are_fetched_over_as_many_pages_as_the_site_allows() -> None:

@@ -105,9 +105,11 @@ def test_a_walk_may_restart_once_without_progress() -> None:
 def test_a_cursor_is_small_text_that_comes_back_as_it_was(walk: Tokens | Offsets) -> None:
     cursor = Cursor("q", "cloud", 5, walk)
     assert resumed(cursor.text(), "q", "cloud") == cursor
-    assert resumed(cursor.text(), "other", "cloud") == Cursor("other", "cloud")
-    assert resumed(cursor.text(), "q", "datacenter") == Cursor("q", "datacenter")
-    assert resumed("{}", "q", "cloud") == resumed("garbage", "q", "cloud") == Cursor("q", "cloud")
+    assert resumed(cursor.text(), "other", "cloud") == Cursor("other", "cloud", renewed=True)
+    assert resumed(cursor.text(), "q", "datacenter") == Cursor("q", "datacenter", renewed=True)
+    assert resumed("{}", "q", "cloud") == resumed("garbage", "q", "cloud")
+    assert resumed("garbage", "q", "cloud") == Cursor("q", "cloud", renewed=True)
+    assert resumed(None, "q", "cloud") == Cursor("q", "cloud")
 
 
 def test_a_finished_walk_leaves_an_overlap_before_its_first_request() -> None:
