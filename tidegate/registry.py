@@ -11,7 +11,10 @@ from adapters.jira import Jira
 
 GROUP = "tidegate.adapters"
 OURS: Mapping[str, type[Adapter]] = MappingProxyType({"jira": Jira, "jenkins": Jenkins, "azure": Azure})
-_NEEDED = ("system", "feeds", "limits", "overlap", "batch", "parse", "auth", "check", "plan", "read", "fetch")
+_NEEDED = (
+    *("system", "feeds", "limits", "overlap", "batch", "parse", "auth", "check"),
+    *("plan", "read", "fetch", "census", "verify", "hint"),
+)
 
 
 class BrokenAdapter(Exception):
