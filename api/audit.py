@@ -7,7 +7,7 @@ import msgspec
 
 from api.paging import ById, Page, after_id, cut
 from api.routing import Call, Route
-from api.shapes import Id, Nothing, Text, moment
+from api.shapes import Id, Nothing, Word, moment
 from store import audit
 from store.audit import Action, Entry
 from store.schema import audit as table
@@ -40,9 +40,9 @@ class Audit(msgspec.Struct, frozen=True):
 class AuditQuery(Page, frozen=True, kw_only=True):
     """Which changes."""
 
-    actor: Text | None = None
+    actor: Word | None = None
     action: Action | None = None
-    subject: Text | None = None
+    subject: Word | None = None
     subject_id: Id | None = None
 
 

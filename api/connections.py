@@ -15,7 +15,7 @@ from api.etags import Versioned
 from api.paging import ById, Page, cut, read_cursor
 from api.problems import not_found
 from api.routing import Call, Route
-from api.shapes import Discreet, Flag, Id, Name, Nothing, Part, Position, System, Text, moment
+from api.shapes import Discreet, Flag, Id, Name, Nothing, Part, Position, System, Text, Word, moment
 from api.wanted import Wanted
 from store import connections
 from store.connections import Connection
@@ -124,11 +124,11 @@ class ConnectionQuery(Page, frozen=True, kw_only=True):
     has no such time comes last in either.
     """
 
-    system: Text | None = None
+    system: Word | None = None
     health: Health | None = None
-    cause: Text | None = None
+    cause: Word | None = None
     enabled: Flag | None = None
-    name: Text | None = None
+    name: Word | None = None
     q: Part | None = None
     credential_id: Id | None = None
     project_id: Id | UnsetType | None = UNSET
@@ -319,6 +319,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         answer=ConnectionAnswer,
         status=201,
         idempotent=True,
+        made="/v1/connections",
         tagged=True,
         example={
             "name": "Open bugs",

@@ -16,7 +16,7 @@ from api.etags import ALWAYS, Precondition, Versioned, version_of
 from api.paging import ById, Page, after_id, cut
 from api.problems import FieldError, ProblemError, invalid, not_found
 from api.routing import Call, Route
-from api.shapes import Discreet, Name, Nothing, System, Text, moment
+from api.shapes import Discreet, Name, Nothing, System, Text, Word, moment
 from config.secret import MASK
 from store import audit, credentials, tokens
 from store.credentials import Credential
@@ -89,8 +89,8 @@ class Credentials(msgspec.Struct, frozen=True):
 class CredentialQuery(Page, frozen=True):
     """Which credentials."""
 
-    system: Text | None = None
-    name: Text | None = None
+    system: Word | None = None
+    name: Word | None = None
 
 
 async def create(call: Call[NewCredential, Nothing]) -> Versioned:
@@ -328,6 +328,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         answer=CredentialAnswer,
         status=201,
         idempotent=True,
+        made="/v1/credentials",
         tagged=True,
         example={
             "name": "Reader",

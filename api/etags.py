@@ -1,15 +1,13 @@
 """ETags: whether a thing is still as a client read it, so that two who change it do not undo each other."""
 
-import re
 from hashlib import blake2b
 
 import msgspec
 
-from api.problems import FieldError, ProblemError, invalid
+from api.problems import ProblemError
 
-#: One tag; weak ones, which a proxy may have made of ours, are never equal to a strong one.
-_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\uffff]*)"')
-_LIST = re.compile(rf"\s*({_TAG.pattern}\s*(,\s*|$))+")
+#: What a weak tag begins with, which a proxy may have made of ours: for `If-Match` it equals none.
+WEAK = "W/"
 
 
 class Versioned(msgspec.Struct, frozen=True):
@@ -49,21 +47,21 @@ def tag(version: str, body: bytes) -> str:
 
 
 def if_match(header: str | None) -> Precondition:
-    """The precondition in a header. Raises 422 for what is no list of ETags."""
+    """The precondition in a header; `*` asks for nothing more than that the thing is there."""
     if header is None or header.strip() == "*":
-        return Precondition()
-    tags = _tags("If-Match", header)
-    return Precondition(frozenset(value.partition("-")[0] for weak, value in tags if not weak))
+        return ALWAYS
+    tags = [_bare(one) for one in header.split(",")]
+    return Precondition(frozenset(one.partition("-")[0] for one in tags if not one.startswith(WEAK)))
 
 
 def none_match(header: str | None, tag: str) -> bool:
     """Whether `If-None-Match` names the tag, so that the client has these bytes already."""
     if header is None:
         return False
-    return header.strip() == "*" or tag in (f'"{value}"' for _, value in _tags("If-None-Match", header))
+    tags = {_bare(one).removeprefix(WEAK) for one in header.split(",")}
+    return "*" in tags or _bare(tag) in tags
 
 
-def _tags(name: str, header: str) -> list[tuple[str, str]]:
-    if _LIST.fullmatch(header) is None:
-        raise invalid(FieldError(name, 'Give the ETag as it was answered, with its quotes: "...", or *.'))
-    return [(found[1] or "", found[2]) for found in _TAG.finditer(header)]
+def _bare(tag: str) -> str:
+    """A tag without its quotes, which people leave out; a weak one keeps its mark."""
+    return tag.strip().replace('"', "")

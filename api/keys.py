@@ -173,6 +173,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         answer=MadeKey,
         status=201,
         idempotent=True,
+        made="/v1/keys",
         example={"name": "dashboard", "permissions": ["read"]},
     ),
     Route(

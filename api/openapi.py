@@ -5,10 +5,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from inspect import cleandoc
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Meta
 from msgspec.structs import fields
 
 from api.access import HEADERS
@@ -20,6 +20,7 @@ from api.shapes import Id, Nothing
 Json = dict[str, Any]
 Routes = Sequence[Route[Any, Any]]
 
+PathId = Annotated[Id, Meta(examples=[1])]
 _REF = "#/components/schemas/{name}"
 _ABOUT = """
 Tidegate keeps a database in step with Jira, Jenkins and Azure DevOps. Every path under `/v1` needs an API
@@ -59,6 +60,8 @@ def describe(routes: Routes) -> Json:
         path = re.sub(r"\{(\w+)[^}]*\}", r"{\1}", route.path)
         paths.setdefault(path, {})[route.method.lower()] = _operation(route, schemas)
     _number_twins(operation for path in paths.values() for operation in path.values())
+    for route in routes:
+        _link(route, paths)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Tidegate", "version": "1", "description": cleandoc(_ABOUT)},
@@ -132,7 +135,7 @@ def _is_needed(body: type[msgspec.Struct]) -> bool:
 
 def _of_path(route: Route[Any, Any]) -> list[Json]:
     return [
-        {"name": name, "in": "path", "required": True, "schema": _schema(route.names.get(name, Id))}
+        {"name": name, "in": "path", "required": True, "schema": _schema(route.names.get(name, PathId))}
         for name in path_names(route.path)
     ]
 
@@ -158,7 +161,7 @@ def _of_query(route: Route[Any, Any]) -> list[Json]:
 
 def _of_headers(route: Route[Any, Any]) -> list[Json]:
     found = [_header(one.name, one.description, _schema(one.type)) for one in route.headers]
-    tags = {"type": "string", "pattern": r'^(\*|"[!#-~]+"(, ?"[!#-~]+")*)$'}
+    tags = {"type": "string"}
     if route.idempotent:
         again = "Within 24 hours the same request with the same key is answered as it was, and done once."
         found.append(_header(HEADER, again, {"type": "string", "pattern": PATTERN}))
@@ -210,7 +213,7 @@ def _success(route: Route[Any, Any], schemas: Mapping[Any, Json]) -> Json:
         }
     if route.tagged and route.status != 204:
         headers["ETag"] = _ETAG
-    if route.status == 201:
+    if route.made:
         headers["Location"] = {"description": "The path of what was made.", "schema": {"type": "string"}}
     if route.idempotent:
         again = {
@@ -258,6 +261,22 @@ def _tags(routes: Routes) -> list[Json]:
     return [
         {"name": name, "description": cleandoc(sys.modules[modules[name]].__doc__ or "")} for name in names
     ]
+
+
+def _link(route: Route[Any, Any], paths: Json) -> None:
+    """Say what can be asked of what a route makes."""
+    if route.made is None:
+        return
+    answer = paths[route.path][route.method.lower()]["responses"][str(route.status)]
+    answer["links"] = {
+        operation["operationId"]: {
+            "operationId": operation["operationId"],
+            "parameters": {"id": "$response.body#/id"},
+        }
+        for path, methods in paths.items()
+        if (path + "/").startswith(f"{route.made}/{{id}}/")
+        for operation in methods.values()
+    }
 
 
 def _number_twins(operations: Iterable[Json]) -> None:

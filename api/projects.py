@@ -12,7 +12,7 @@ from api.etags import Versioned, version_of
 from api.paging import ById, Page, after_id, cut
 from api.problems import FieldError, ProblemError, not_found
 from api.routing import Call, Route
-from api.shapes import Name, Nothing, Part, Text, moment
+from api.shapes import Name, Nothing, Part, Word, moment
 from store import audit, projects
 from store.database import clock
 from store.projects import Project
@@ -53,7 +53,7 @@ class ProjectChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 class ProjectQuery(Page, frozen=True, kw_only=True):
     """Which projects; `q` is a part of the name."""
 
-    key: Text | None = None
+    key: Word | None = None
     q: Part | None = None
 
 
@@ -173,6 +173,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         answer=ProjectAnswer,
         status=201,
         idempotent=True,
+        made="/v1/projects",
         tagged=True,
         problems={409: TAKEN},
         example=EXAMPLE,

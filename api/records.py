@@ -12,7 +12,7 @@ from api.context import Context
 from api.paging import ById, Page, after_id, cut, make_cursor, read_cursor
 from api.problems import STARTED, FieldError, invalid
 from api.routing import JSON, Call, Route
-from api.shapes import Cursor, Limit, Nothing, Position, Text, moment
+from api.shapes import Cursor, Key, Limit, Nothing, Position, Word, moment
 from store import reading
 from store.connections import Connection
 from store.reading import Quarantined, Stored
@@ -32,8 +32,8 @@ class RecordQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     has all.
     """
 
-    stream: Text | None = None
-    parent: Text | None = None
+    stream: Word | None = None
+    parent: Key | None = None
     limit: Limit | None = None
     cursor: Cursor | None = None
     changed_after: Position | None = None

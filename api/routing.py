@@ -69,7 +69,7 @@ class Route(msgspec.Struct, Generic[B, Q], frozen=True, kw_only=True):
     With `idempotent` an Idempotency-Key is taken. With `tagged` answers have an ETag: the handler gives
     them `Versioned`, and checks the precondition of a call that changes something. What follows describes:
     `problems` are those that the rest does not tell of, by status; `names` the types of what stands in the
-    path, if it is not an id; `example` a body.
+    path, if it is not an id; `example` a body; `made` the path of the list that what is made is added to.
     """
 
     method: str
@@ -89,6 +89,7 @@ class Route(msgspec.Struct, Generic[B, Q], frozen=True, kw_only=True):
     problems: Mapping[int, str] = {}
     names: Mapping[str, Any] = {}
     example: Mapping[str, Any] | None = None
+    made: str | None = None
 
     @property
     def name(self) -> str:
@@ -102,11 +103,13 @@ def path_names(path: str) -> list[str]:
 
 
 def add_routes(app: web.Application, routes: Iterable[Route[Any, Any]]) -> None:
+    """Serve these. What is no id is none of a thing, so that other words may stand in its place."""
     for route in routes:
         handler = _handler(route)
-        app.router.add_route(route.method, route.path, handler)
+        path = route.path if "id" in route.names else route.path.replace("{id}", "{id:[0-9]+}")
+        app.router.add_route(route.method, path, handler)
         if route.method == "GET" and JSON in route.media:
-            app.router.add_route("HEAD", route.path, handler)
+            app.router.add_route("HEAD", path, handler)
 
 
 def _handler(route: Route[Any, Any]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -144,15 +147,15 @@ def _response(route: Route[Any, Any], request: web.Request, answer: object) -> w
     headers = {"Cache-Control": "no-store"}
     if route.status == 204:
         return web.Response(status=204, headers=headers)
-    value = answer.answer if isinstance(answer, Versioned) else answer
+    value: Any = answer.answer if isinstance(answer, Versioned) else answer
     body = msgspec.json.encode(value)
     if isinstance(answer, Versioned):
         headers["ETag"] = tag(answer.version, body)
         reads = request.method in ("GET", "HEAD")
         if reads and none_match(_header(request, "If-None-Match"), headers["ETag"]):
             return web.Response(status=304, headers=headers)
-    if route.status == 201 and (made := getattr(value, "id", None)) is not None:
-        headers["Location"] = f"{request.path}/{made}"
+    if route.made is not None:
+        headers["Location"] = f"{route.made}/{value.id}"
     return web.Response(status=route.status, body=body, content_type=JSON, headers=headers)
 
 

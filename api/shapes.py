@@ -12,6 +12,8 @@ from store.database import to_text
 Text = Annotated[str, Meta(max_length=10_000, pattern=r"^[^\x00]*$")]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+#: The key of a record.
+Key = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")]
 Limit = Annotated[int, Meta(ge=1, le=1000, description="At most so many.")]
 Cursor = Annotated[
     str,
@@ -29,7 +31,9 @@ Moment = Annotated[
         examples=["2026-01-02T03:04:05Z"],
     ),
 ]
-#: What a name contains, in either case.
+#: What something is to be, among the parameters of a query.
+Word = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")]
+#: A part of a name, in upper or lower case.
 Part = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 #: The name of a kind of remote, with an adapter or without.
 System = Annotated[str, Meta(min_length=1, max_length=50, pattern=r"^[a-z][a-z0-9_-]*(?!\n)$")]

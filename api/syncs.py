@@ -14,7 +14,7 @@ from api.context import Context
 from api.paging import ById, Page, after_id, cut
 from api.problems import FieldError, ProblemError, invalid, not_found
 from api.routing import Call, Route
-from api.shapes import Id, Moment, Nothing, Text
+from api.shapes import Id, Key, Moment, Nothing, Text
 from api.wanted import stream_names
 from scheduler.dispatch import ClosedError, Request, open_sync
 from store import audit, claims, connections, syncs
@@ -26,7 +26,6 @@ from store.syncs import Counts, Receipt, Scope, Sync
 from worker.remote import Adapters
 
 SCOPES: tuple[Scope, ...] = ("incremental", "full", "census", "records")
-Key = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")]
 
 
 class NewSync(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -234,6 +233,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         answer=SyncAnswer,
         status=202,
         idempotent=True,
+        made="/v1/syncs",
         problems={409: "The connection is a draft, or disabled."},
         example={"scope": "incremental"},
     ),

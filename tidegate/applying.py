@@ -111,6 +111,8 @@ class _Work:
         self._connection = connection
         self._declared = declared
         self._drawing = drawing
+        self._credentials = {one.name: one for one in declared.credentials}
+        self._connections = {one.name: one for one in declared.connections}
         self._ids: dict[tuple[str, str], int] = {}
         self.wrong: list[Wrong] = []
 
@@ -167,10 +169,9 @@ class _Work:
             case "connection", "remove":
                 await edits.remove(self._rules, step.id or 0, purge=False)
             case "credential", _:
-                wanted = next(one for one in self._declared.credentials if one.name == step.name)
-                await self._credential(step, wanted)
+                await self._credential(step, self._credentials[step.name])
             case "connection", _:
-                await self._one(step, next(c for c in self._declared.connections if c.name == step.name))
+                await self._one(step, self._connections[step.name])
 
     async def _project(self, step: Step) -> None:
         name = next(one.name for one in self._declared.projects if one.key == step.name)

@@ -113,7 +113,8 @@ class Drawing:
         self._prune = prune
         self._steps: list[Step] = []
         self._same: list[Named] = []
-        self._credentials = {one.name: one for one in there.credentials}
+        self._credentials = _by_name(there.credentials)
+        self._connections = _by_name(there.connections)
         self._labels = {one.label: one.name for one in declared.credentials}
         self.wrong: list[Wrong] = []
 
@@ -141,7 +142,7 @@ class Drawing:
 
     def _credential(self, wanted: DeclaredCredential) -> None:
         place = f"credentials.{shown_key(wanted.label)}"
-        found = self._only(place, wanted.name, "credential", self._there.credentials)
+        found = self._only(place, wanted.name, "credential", self._credentials)
         if not self._system_stays(place, found, wanted.system):
             return
         before: dict[str, object] = {}
@@ -155,7 +156,7 @@ class Drawing:
 
     def _connection(self, wanted: DeclaredConnection) -> None:
         place = f"connections.{shown_key(wanted.label)}"
-        found = self._only(place, wanted.name, "connection", self._there.connections)
+        found = self._only(place, wanted.name, "connection", self._connections)
         self._references(place, wanted)
         if not self._system_stays(place, found, wanted.system):
             return
@@ -229,9 +230,9 @@ class Drawing:
         same = Secret(self._vault.open(sealed, place)) == given
         return [] if same else [Field("webhook_secret", MASK, CHANGED)]
 
-    def _only(self, place: str, name: str, kind: Kind, among: Sequence[S]) -> S | None:
+    def _only(self, place: str, name: str, kind: Kind, among: Mapping[str, Sequence[S]]) -> S | None:
         """The one of this name, if there is one. Several cannot be told apart."""
-        found = [one for one in among if one.name == name]
+        found = among.get(name, ())
         if len(found) > 1:
             ids = ", ".join(str(one.id) for one in found)
             self._note(place, "name", f"There are {len(found)} {kind}s called {name} (ids {ids}): keep one.")
@@ -248,7 +249,7 @@ class Drawing:
         name, project = self.credential_of(wanted), wanted.project
         unusable = f"credentials.{shown_key(wanted.credential or '')}" in self._declared.unusable
         if name is not None and not unusable and name not in self._labels.values():
-            self._only(place, name, "credential", self._there.credentials)
+            self._only(place, name, "credential", self._credentials)
             if name not in self._credentials:
                 there = sorted({*self._labels, *self._credentials})
                 self._note(place, "credential", f"There is no credential {name}. {_known(there)}")
@@ -313,6 +314,13 @@ def _changes(before: Mapping[str, object], after: Mapping[str, object]) -> list[
     names = [*after, *(name for name in before if name not in after)]
     pairs = [(name, before.get(name), after.get(name)) for name in names]
     return [Field(name, was, now) for name, was, now in pairs if was != now]
+
+
+def _by_name(found: Iterable[S]) -> Mapping[str, Sequence[S]]:
+    named: dict[str, list[S]] = {}
+    for one in found:
+        named.setdefault(one.name, []).append(one)
+    return named
 
 
 def _flat(params: Mapping[str, object]) -> dict[str, object]:

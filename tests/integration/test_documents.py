@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import stat
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -186,9 +187,14 @@ async def test_whoever_follows_the_text_gets_to_its_end(
         "bash", "-c", script(content(path), words, free_port()),
         env=surroundings(tmp_path), cwd=tmp_path,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )  # fmt: skip
-    async with asyncio.timeout(PATIENCE):
-        out, err = await process.communicate()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
     said = f"{out.decode()[-3000:]}\n{err.decode()[-3000:]}"
     assert process.returncode == 0, said
     assert "Traceback" not in said
