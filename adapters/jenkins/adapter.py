@@ -190,7 +190,9 @@ class Jenkins:
             raise next(iter(listing.refused.values()))
 
     async def _count_builds(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Keys, None]:
-        """A job that vanished since it was planned has no builds, once Jenkins has proved to know us."""
+        """A job that vanished since it was planned has no builds, once Jenkins has proved to know us, and to
+        show us something.
+        """
         job, position = partition.name, load(cursor)
         await self._vouch()
         try:
@@ -206,6 +208,8 @@ class Jenkins:
             if await self._is_still_there(job):
                 raise
             await self._controller.vouch()
+            if not await self._controller.names(""):
+                raise
             yield Keys(self._controller.now(), dump(position), end=True)
 
     async def _vouch(self) -> None:

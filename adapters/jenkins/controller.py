@@ -7,7 +7,7 @@ import msgspec
 from adapters.auth import Basic
 from adapters.base import AdapterError, AuthFailed, Forbidden, NotFound, Unreadable
 from adapters.http import Http, Reply, decode
-from adapters.jenkins.refusals import USE_BASIC, Asker, LoginAsked, NotFoundUnsigned
+from adapters.jenkins.refusals import USE_BASIC, Asker, LoginAsked, LoginOnTheWay, NotFoundUnsigned
 from adapters.jenkins.urls import item_path
 
 
@@ -62,7 +62,7 @@ class Controller:
             if not path or not await self._is_known():
                 raise AuthFailed(e.message, e.hint) from None
             raise self._asker.forbidden(
-                self.base + path, self._account or "", "the permission Job/Read is missing"
+                self.base + path, self._account or "", "the permission Job/Read is missing", LoginOnTheWay
             ) from None
         self._is_jenkins = True
         return reply

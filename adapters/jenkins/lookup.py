@@ -13,6 +13,7 @@ from adapters.jenkins.builds import BUILD_TREE, Build, BuildKey, Builds, parse_k
 from adapters.jenkins.controller import Controller
 from adapters.jenkins.jobs import JOB_TREE, Item, read_item
 from adapters.jenkins.past import PAST_TREE, Past, read_past
+from adapters.jenkins.refusals import LoginOnTheWay
 from adapters.jenkins.together import together
 from adapters.jenkins.urls import full_name, is_full_name, item_path
 from adapters.jenkins.walk import PAGE
@@ -122,10 +123,11 @@ class Lookup:
     async def _build(self, key: BuildKey) -> Verdict:
         try:
             reply = await self._ask(f"{item_path(key.job)}/{key.number}", BUILD_TREE)
-        except Forbidden:
-            return Missing(key.text, "hidden")
-        except NotFound:
+        except (NotFound, Forbidden) as refusal:
             past = await self._past(key.job)
+            if isinstance(past, Past) and isinstance(refusal, Forbidden):
+                # A build has no permission of its own: who reads its job is refused by something else.
+                raise
             return Missing(key.text, past.why_gone(key) if isinstance(past, Past) else past)
         found = read_build(_checked(reply), key.job, self._controller.base)
         return self._settled(found, key) if isinstance(found, Build) else found
@@ -151,6 +153,8 @@ class Lookup:
 
         A controller that lists nothing at all proves nothing: it looks like that to who may read no job.
         """
+        if isinstance(refusal, LoginOnTheWay):
+            raise refusal
         if isinstance(refusal, Forbidden):
             return "hidden"
         while item:

@@ -53,6 +53,10 @@ class LoginAsked(AuthFailed):
     """A login page instead of an answer. Some pages send those there, too, who only lack a permission."""
 
 
+class LoginOnTheWay(Forbidden):
+    """A login page for somebody whom Jenkins knows: it keeps us out, and proves nothing of what is there."""
+
+
 class NotFoundUnsigned(NotFound):
     """A 404 that does not say that it is Jenkins': older ones and the proxy in front answer alike."""
 
@@ -96,9 +100,11 @@ class Asker:
     def no_jenkins(self, summary: str) -> Unreadable:
         return Unreadable(f"{summary} without X-Jenkins: this is no Jenkins.", _NOT_JENKINS)
 
-    def forbidden(self, reply_url: str, account: str, permission: str) -> Forbidden:
+    def forbidden(
+        self, reply_url: str, account: str, permission: str, kind: type[Forbidden] = Forbidden
+    ) -> Forbidden:
         thing = _thing(reply_url)
-        return Forbidden(
+        return kind(
             f"{account or 'The account'} may not read {thing}: {permission}.",
             f"In Jenkins, give {account or 'the account'} {_short(permission)} on {thing}.",
         )
