@@ -5,6 +5,7 @@ from datetime import datetime
 from random import Random
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.auth import Anonymous, Auth
@@ -63,6 +64,10 @@ class Remotes:
         if connection.url is None:
             raise BadTarget("url", "This connection has no URL yet.")
         target = kind.parse(connection.url, connection.params)
+        if connection.streams is not None:
+            # What is not wanted need not be asked for.
+            chosen = ",".join(connection.streams)
+            target = replace(target, options={**target.options, "streams": chosen})
         way = _Way(self._session, self._budget, clock, meter, self._proxy, self.guard, lane)
         auth = await self._auth(database, kind, connection.credential_id, way)
         return kind(target, way.to(target.base, auth, kind.limits))

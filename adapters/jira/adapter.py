@@ -26,7 +26,6 @@ from adapters.base import (
     Partition,
     QueryRejected,
     Readable,
-    Record,
     Rejected,
     Target,
 )
@@ -34,12 +33,14 @@ from adapters.http import Http, Limits
 from adapters.jira import census, hints
 from adapters.jira.cloud import Cloud
 from adapters.jira.datacenter import DataCenter
-from adapters.jira.issue import ISSUES
+from adapters.jira.embedded import CHANGELOGS, COMMENTS, EMBEDDED, WORKLOGS
+from adapters.jira.issue import ISSUES, Issue
 from adapters.jira.jql import zone_of
 from adapters.jira.question import Question
 from adapters.jira.site import Myself, ServerInfo, Site, server_info
 from adapters.jira.target import parse
 from adapters.jira.walk import OVERLAP, fingerprint, known, resumed
+from adapters.jira.whole import whole
 from adapters.times import parse_time
 
 _ID = re.compile(r"[1-9][0-9]{0,18}")
@@ -51,11 +52,12 @@ class Jira:
     """One Jira site. Which product it is, its answers tell; the cursor keeps it, so that it is asked once.
 
     `params.since` limits a first read to issues updated since then, not created since then. A change of
-    the filter's query, of `since`, or of the account reads everything anew.
+    the filter's query, of `since`, of the account, or of the streams embedded in issues reads everything
+    anew. `streams` in the target's options, with commas between, are those that are wanted; without, all are.
     """
 
     system: ClassVar[str] = "jira"
-    feeds: ClassVar[tuple[Feed, ...]] = (Feed("issues", (ISSUES,)),)
+    feeds: ClassVar[tuple[Feed, ...]] = (Feed("issues", (ISSUES, CHANGELOGS, COMMENTS, WORKLOGS)),)
     limits: ClassVar[Limits] = Limits(parallel=10)
     overlap: ClassVar[timedelta] = OVERLAP
     #: As many as `reconcileIssues` takes.
@@ -64,6 +66,8 @@ class Jira:
     def __init__(self, target: Target, http: Http) -> None:
         self._options = target.options
         self._http = http
+        chosen = target.options.get("streams")
+        self._streams = EMBEDDED if chosen is None else EMBEDDED & set(chosen.split(","))
         self._learned: tuple[Site, Question] | None = None
 
     @staticmethod
@@ -91,9 +95,13 @@ class Jira:
 
     async def check(self) -> Check:
         info = await server_info(self._http)
-        site = _site_of(info, self._http)
+        site = self._site_of(info)
         me = await self._identity(site)
-        return Check(me.shown if me else None, info.shown, {ISSUES.name: await self._readable(site, me)})
+        issues = await self._readable(site, me)
+        # Who may read an issue may read what is in it, as far as it is not restricted further.
+        inside = Readable(issues.readable, None, None if issues.readable else issues.problem, issues.kind)
+        streams = dict.fromkeys(sorted(self._streams), inside)
+        return Check(me.shown if me else None, info.shown, {ISSUES.name: issues, **streams})
 
     async def _readable(self, site: Site, me: Myself | None) -> Readable:
         """The count is exact on Data Center and an estimate on Cloud."""
@@ -142,7 +150,7 @@ class Jira:
     async def _met(self, product: str) -> tuple[Site, Myself | None]:
         """The site, known to be of a product or not, and who we are there."""
         if kind := _SITES.get(product):
-            site = kind(self._http)
+            site = kind(self._http, self._streams)
             try:
                 me = await self._identity(site)
                 # The older interface is on both, and an account of Cloud shows by its id.
@@ -150,8 +158,11 @@ class Jira:
                     return site, me
             except NotFound:
                 pass
-        site = _site_of(await server_info(self._http), self._http)
+        site = self._site_of(await server_info(self._http))
         return site, await self._identity(site)
+
+    def _site_of(self, info: ServerInfo) -> Site:
+        return _SITES[info.product](self._http, self._streams)
 
     async def _identity(self, site: Site) -> Myself | None:
         return None if self._http.anonymous else await site.myself()
@@ -160,7 +171,7 @@ class Jira:
         number, since = self._options.get("filter"), self._options.get("since")
         restriction = await site.filter_jql(number) if number else self._options["jql"]
         account = me.identity if me else ""
-        query = fingerprint(restriction, since or "", account)
+        query = fingerprint(restriction, since or "", account, *sorted(self._streams))
         return Question(zone_of(me.time_zone if me else None), restriction, parse_time(since), query, account)
 
     async def fetch(self, stream: str, keys: Sequence[str]) -> Fetched:
@@ -173,17 +184,22 @@ class Jira:
         be said of that, and nothing is: it is then in none of the three.
         """
         observed_at = self._http.clock()
+        if stream != ISSUES.name:
+            raise QueryRejected(
+                f"Jira gives {stream} only with the issues that they belong to.",
+                "Ask for those issues instead: the stream issues, and their ids or keys.",
+            )
         if not keys:
             return Fetched(observed_at)
         site, question = await self._learn()
         ids = await _ids(site, keys)
         wanted = list(dict.fromkeys(id_ for id_ in ids.values() if id_))
-        records, rejected = await _present(site, question, wanted)
-        unseen = set(wanted) - {record.key for record in records} - {one.key for one in rejected}
-        verdict = await site.judged(question.restriction, records, unseen)
+        issues, rejected = await _present(site, question, wanted)
+        unseen = set(wanted) - {issue.key for issue in issues} - {one.key for one in rejected}
+        verdict = await site.judged(question.restriction, [issue.record for issue in issues], unseen)
         if verdict.inside:
             more, bad = await _present(site, question, sorted(verdict.inside))
-            records, rejected = records + more, rejected + bad
+            issues, rejected = issues + more, rejected + bad
         unreadable = set(verdict.left) & unseen if any(one.key is None for one in rejected) else set()
         # One of the illegible answers is theirs, so that nothing is proven about them.
         rejected += [Rejected(stream, id_, "Its answer is not legible.", b"") for id_ in sorted(unreadable)]
@@ -194,11 +210,8 @@ class Jira:
             for key, id_ in ids.items()
             if id_ is None or id_ in gone
         ]
-        return Fetched(observed_at, [one for one in records if one.key not in gone], rejected, missing)
-
-
-def _site_of(info: ServerInfo, http: Http) -> Site:
-    return _SITES[info.product](http)
+        found = await whole(site, [issue for issue in issues if issue.key not in gone])
+        return Fetched(observed_at, found.records, [*rejected, *found.rejected], missing, found.families)
 
 
 async def _ids(site: Site, keys: Sequence[str]) -> dict[str, str | None]:
@@ -208,7 +221,7 @@ async def _ids(site: Site, keys: Sequence[str]) -> dict[str, str | None]:
     return {key: key if _ID.fullmatch(key) else found.get(key) for key in keys}
 
 
-async def _present(site: Site, question: Question, ids: Sequence[str]) -> tuple[list[Record], list[Rejected]]:
+async def _present(site: Site, question: Question, ids: Sequence[str]) -> tuple[list[Issue], list[Rejected]]:
     """The issues of the query among these ids.
 
     Jira may refuse a query that names an issue which is gone; then only those that exist are named.
@@ -216,11 +229,11 @@ async def _present(site: Site, question: Question, ids: Sequence[str]) -> tuple[
     if not ids:
         return [], []
     try:
-        records, rejected = await site.named(question.restriction, ids)
+        issues, rejected = await site.named(question.restriction, ids)
     except QueryRejected:
         visible = await site.visible(ids)
         if visible >= set(ids):
             raise
         there = [id_ for id_ in ids if id_ in visible]
-        records, rejected = await site.named(question.restriction, there)
-    return [record for record in records if record.key in ids], rejected
+        issues, rejected = await site.named(question.restriction, there)
+    return [issue for issue in issues if issue.key in ids], rejected

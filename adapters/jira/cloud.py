@@ -10,13 +10,17 @@ from adapters.http import Reply, decode
 from adapters.jira import tokens
 from adapters.jira.answers import Product
 from adapters.jira.census import Listed, ids_of
-from adapters.jira.issue import decode_issues
+from adapters.jira.embedded import Part
+from adapters.jira.issue import Issue, decode_issues
 from adapters.jira.question import Question
 from adapters.jira.site import FIELDS, PAGE, Site
 from adapters.jira.verdict import Verdict
 from adapters.jira.walk import Cursor
 
 _BULK = 100
+# What the bulk endpoint takes (OpenAPI document), and how many entries of histories one answer may have.
+_HISTORIES = 1000
+_ENTRIES = 5000
 _IDS = 5000
 
 
@@ -49,6 +53,18 @@ class _Bulk(Struct, rename="camel"):
     issue_errors: list[Raw] | None = None
 
 
+class _History(Struct, rename="camel"):
+    issue_id: str | int
+    change_histories: list[Raw]
+
+
+class _Histories(Struct, rename="camel"):
+    """Entries by issue; one issue's may be spread over pages."""
+
+    issue_change_logs: list[_History]
+    next_page_token: str | None = None
+
+
 class Cloud(Site):
     """A site of Atlassian's, at its own address or through the gateway for tokens with scopes."""
 
@@ -58,7 +74,7 @@ class Cloud(Site):
     _size = PAGE
 
     def walk(self, question: Question, cursor: Cursor) -> AsyncGenerator[Page, None]:
-        return tokens.walk(self.search, question, cursor)
+        return tokens.walk(self, question, cursor)
 
     async def search(
         self, jql: str, token: str | None = None, reconcile: Sequence[str] = ()
@@ -69,6 +85,8 @@ class Cloud(Site):
         """
         while True:
             body: dict[str, object] = {"jql": jql, "maxResults": self._size, "fields": FIELDS}
+            if self.wants_histories:
+                body["expand"] = "changelog"
             if token:
                 body["nextPageToken"] = token
             if reconcile:
@@ -81,9 +99,9 @@ class Cloud(Site):
                     raise
                 self._size //= 2
 
-    async def named(self, restriction: str, ids: Sequence[str]) -> tuple[list[Record], list[Rejected]]:
+    async def named(self, restriction: str, ids: Sequence[str]) -> tuple[list[Issue], list[Rejected]]:
         """However late the index is: these ids are reconciled."""
-        records: list[Record] = []
+        issues: list[Issue] = []
         rejected: list[Rejected] = []
         jql = f"({restriction}) AND id in ({', '.join(ids)})"
         token, loops = None, tokens.Loops()
@@ -91,11 +109,44 @@ class Cloud(Site):
             _, found = await self.search(jql, token, ids)
             token = loops.passed(token, found)
             some, bad = decode_issues(found.issues)
-            records += some
+            issues += some
             rejected += bad
             if token is None:
                 break
-        return records, rejected
+        return issues, rejected
+
+    async def complete_histories(self, parts: Sequence[Part]) -> None:
+        """All of them at once: searches give the newest 40 entries of each (reported by users)."""
+        by_id = {part.issue.key: part for part in parts}
+        ids = list(by_id)
+        for start in range(0, len(ids), _HISTORIES):
+            some = ids[start : start + _HISTORIES]
+            async for history in self._histories(some):
+                if part := by_id.get(str(history.issue_id)):
+                    part.add(history.change_histories)
+        for part in parts:
+            part.whole = part.total is None or part.count >= part.total
+
+    async def _histories(self, ids: Sequence[str]) -> AsyncGenerator[_History, None]:
+        size, token, tokens_seen = _ENTRIES, None, set[str]()
+        while True:
+            body = {"issueIdsOrKeys": ids, "maxResults": size} | ({"nextPageToken": token} if token else {})
+            try:
+                reply = await self._http.post(f"{self.api}/changelog/bulkfetch", body, judge=self._judge)
+            except TooLarge:
+                if size == 1:
+                    raise
+                size = max(1, size // 8)
+                continue
+            found = decode(reply, _Histories)
+            for history in found.issue_change_logs:
+                yield history
+            token = found.next_page_token
+            if not token:
+                return
+            if token in tokens_seen:
+                raise Unreadable("Jira gives the same page of histories again and again.")
+            tokens_seen.add(token)
 
     async def visible(self, ids: Collection[str]) -> set[str]:
         body = {"issueIdsOrKeys": sorted(ids)[:_BULK], "fields": ["id"]}

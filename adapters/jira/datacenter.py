@@ -7,16 +7,18 @@ from typing import ClassVar
 
 from msgspec import Raw, Struct
 
-from adapters.base import Page, QueryRejected, Record, Rejected, TooLarge, Unreadable
+from adapters.base import NotFound, Page, QueryRejected, Record, Rejected, TooLarge, Unreadable
 from adapters.http import Reply, decode
 from adapters.jira import offsets
 from adapters.jira.answers import Product
 from adapters.jira.census import Listed, ids_of
-from adapters.jira.issue import decode_issues
+from adapters.jira.embedded import Part
+from adapters.jira.issue import ABSENT, Issue, decode_issues
 from adapters.jira.question import Question
 from adapters.jira.site import FIELDS, PAGE, Site
 from adapters.jira.verdict import Verdict, judged
 from adapters.jira.walk import Cursor
+from adapters.jira.whole import together
 from adapters.times import parse_time
 
 # Below this, pages could not overlap any more.
@@ -55,6 +57,10 @@ class _Ids(Struct):
     total: int
 
 
+class _Expanded(Struct):
+    changelog: Raw = ABSENT
+
+
 class DataCenter(Site):
     """A site of one's own, below any context path."""
 
@@ -62,20 +68,29 @@ class DataCenter(Site):
     api: ClassVar[str] = "/rest/api/2"
 
     _size = PAGE
+    # Whether searches bring the histories: unless so few issues as can be were too large with them.
+    _expands = True
 
     def walk(self, question: Question, cursor: Cursor) -> AsyncGenerator[Page, None]:
         return offsets.walk(self, question, cursor)
 
     def smaller(self) -> bool:
-        """Ask for half as many issues at once from now on; False if that cannot be."""
-        if self._size <= _SMALLEST:
-            return False
-        self._size //= 2
-        return True
+        """Ask for half as many issues at once from now on, at last without their histories.
+
+        False if that cannot be.
+        """
+        if self._size > _SMALLEST:
+            self._size //= 2
+            return True
+        expanded = self._expands and self.wants_histories
+        self._expands = False
+        return expanded
 
     async def search(self, jql: str, at: int) -> tuple[Reply, Found]:
         """Issues with all fields from an offset on: at most 100, and fewer where the site is set so."""
-        body = {"jql": jql, "startAt": at, "maxResults": self._size, "fields": FIELDS}
+        body: dict[str, object] = {"jql": jql, "startAt": at, "maxResults": self._size, "fields": FIELDS}
+        if self.wants_histories and self._expands:
+            body["expand"] = ["changelog"]
         reply = await self._http.post(f"{self.api}/search", body, judge=self._judge)
         found = decode(reply, Found)
         if found.start_at not in {None, at}:
@@ -84,9 +99,9 @@ class DataCenter(Site):
             )
         return reply, found
 
-    async def named(self, restriction: str, ids: Sequence[str]) -> tuple[list[Record], list[Rejected]]:
+    async def named(self, restriction: str, ids: Sequence[str]) -> tuple[list[Issue], list[Rejected]]:
         """As the index knows them, which on one's own server is a matter of seconds."""
-        records: list[Record] = []
+        issues: list[Issue] = []
         rejected: list[Rejected] = []
         jql = f"({restriction}) AND id in ({', '.join(ids)}) ORDER BY key ASC"
         at = 0
@@ -98,12 +113,33 @@ class DataCenter(Site):
                     raise
                 continue
             some, bad = decode_issues(found.issues)
-            records += some
+            issues += some
             rejected += bad
             at += len(found.issues)
             if at >= found.total or not found.issues:
                 break
-        return records, rejected
+        return issues, rejected
+
+    async def complete_histories(self, parts: Sequence[Part]) -> None:
+        """One request for each: a search brings a history whole, if it brings it at all."""
+        await together(self._complete(part) for part in parts)
+
+    async def _complete(self, part: Part) -> None:
+        if self._expands and part.total is None:
+            # Very old servers know no histories.
+            return
+        path, asked = f"{self.api}/issue/{part.issue.key}", {"fields": "id", "expand": "changelog"}
+        try:
+            reply = await self._http.get(path, asked, judge=self._judge)
+        except NotFound:
+            return
+        except TooLarge as e:
+            part.trouble = e.message
+            return
+        part.begin()
+        part.read(decode(reply, _Expanded).changelog)
+        if not part.whole and part.trouble is None:
+            part.trouble = f"Jira gives {part.count} of {part.total}."
 
     async def visible(self, ids: Collection[str]) -> set[str]:
         """One request where Jira lets an unknown issue in a query pass, else one for each."""

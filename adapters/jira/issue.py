@@ -1,13 +1,14 @@
 """The stream `issues`: its columns, and how the JSON of an issue becomes a record."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 from msgspec import Raw, Struct
 
 from adapters.base import Column, Record, Rejected, Stream, Value
-from adapters.times import from_millis, parse_time, to_millis
+from adapters.jira.values import ILLEGIBLE, NO_USER, User, is_id, odd_time, utc
+from adapters.times import to_millis
 
 ISSUES = Stream(
     "issues",
@@ -40,6 +41,8 @@ ISSUES = Stream(
     volatile=(
         # What could be asked for, not what the issue is.
         "expand",
+        # Asked for because of the stream `changelogs`.
+        "changelog",
         # About the account that asks, and changed by looking.
         "fields.lastViewed",
         "fields.watches.isWatching",
@@ -48,6 +51,29 @@ ISSUES = Stream(
         "fields.project.insight",
     ),
 )
+
+
+#: In place of a member that is not there.
+ABSENT = Raw()
+
+
+class Issue(Struct, frozen=True, gc=False):
+    """An issue, and the lists that came embedded in it, as sent or `ABSENT`."""
+
+    record: Record
+    changelog: Raw
+    comment: Raw
+    worklog: Raw
+
+    @property
+    def key(self) -> str:
+        return self.record.key
+
+    @property
+    def name(self) -> str:
+        """What people call it, like TG-1."""
+        shown = self.record.columns[0]
+        return shown if isinstance(shown, str) else self.record.key
 
 
 class _Category(Struct, gc=False):
@@ -67,19 +93,6 @@ class _Keyed(Struct, gc=False):
     key: str | None = None
 
 
-class _User(Struct, gc=False, rename="camel"):
-    """`key` stands where there is no accountId: on Jira Server and Data Center; old ones know but `name`."""
-
-    display_name: str | None = None
-    account_id: str | None = None
-    key: str | None = None
-    name: str | None = None
-
-    @property
-    def identity(self) -> str | None:
-        return self.account_id or self.key or self.name
-
-
 class _Fields(Struct, gc=False):
     """The members that columns and version need. Everything may be missing."""
 
@@ -90,8 +103,8 @@ class _Fields(Struct, gc=False):
     statuscategorychangedate: datetime | None = None
     priority: _Named | None = None
     resolution: _Named | None = None
-    assignee: _User | None = None
-    reporter: _User | None = None
+    assignee: User | None = None
+    reporter: User | None = None
     created: datetime | None = None
     updated: datetime | None = None
     resolutiondate: datetime | None = None
@@ -102,12 +115,15 @@ class _Fields(Struct, gc=False):
     fix_versions: list[_Named] | None = msgspec.field(default=None, name="fixVersions")
     timespent: int | None = None
     timeoriginalestimate: int | None = None
+    comment: Raw = ABSENT
+    worklog: Raw = ABSENT
 
 
 class _Issue(Struct, gc=False):
     id: str | int
     fields: _Fields
     key: str | None = None
+    changelog: Raw = ABSENT
 
 
 class _Loose(Struct):
@@ -116,6 +132,7 @@ class _Loose(Struct):
     id: str | int
     fields: dict[str, Raw]
     key: Raw = Raw(b"null")
+    changelog: Raw = ABSENT
 
 
 class _Names(Struct):
@@ -126,46 +143,42 @@ class _Names(Struct):
 
 
 _NO_STATUS = _Status()
-_NO_USER = _User()
 _ISSUE = msgspec.json.Decoder(_Issue)
 _LOOSE = msgspec.json.Decoder(_Loose)
 _NAMES = msgspec.json.Decoder(_Names)
 _FIELDS = [(f.name, f.encode_name, msgspec.json.Decoder(f.type)) for f in msgspec.structs.fields(_Fields)]
 _TIMES = frozenset("statuscategorychangedate created updated resolutiondate".split())
 
-# What decoding raises for JSON that is broken, does not fit, or is nested beyond sense.
-_ILLEGIBLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
-
-def decode_issues(raws: Sequence[Raw]) -> tuple[list[Record], list[Rejected]]:
+def decode_issues(raws: Sequence[Raw]) -> tuple[list[Issue], list[Rejected]]:
     """The issues of one page, each as sent. What has no legible id or no fields is rejected, alone."""
-    records: list[Record] = []
+    issues: list[Issue] = []
     rejected: list[Rejected] = []
     for one in map(decode_issue, raws):
-        if isinstance(one, Record):
-            records.append(one)
+        if isinstance(one, Issue):
+            issues.append(one)
         else:
             rejected.append(one)
-    return records, rejected
+    return issues, rejected
 
 
-def decode_issue(raw: Raw) -> Record | Rejected:
+def decode_issue(raw: Raw) -> Issue | Rejected:
     try:
-        return _record(raw)
-    except _ILLEGIBLE as e:
+        return _decoded(raw)
+    except ILLEGIBLE as e:
         return _rejection(raw, str(e))
 
 
-def _record(raw: Raw) -> Record:
+def _decoded(raw: Raw) -> Issue:
     try:
         issue = _ISSUE.decode(raw)
     except msgspec.ValidationError:
         issue = _loosely(raw)
     key = str(issue.id)
-    if not _is_id(key):
+    if not is_id(key):
         raise msgspec.ValidationError("the id is not a number")
-    updated = _utc(issue.fields.updated)
-    return Record(
+    updated = utc(issue.fields.updated)
+    record = Record(
         "issues",
         key,
         bytes(raw),
@@ -173,6 +186,7 @@ def _record(raw: Raw) -> Record:
         version=str(to_millis(updated)) if updated else None,
         columns=_columns(issue),
     )
+    return Issue(record, issue.changelog, issue.fields.comment, issue.fields.worklog)
 
 
 def _loosely(raw: Raw) -> _Issue:
@@ -182,29 +196,20 @@ def _loosely(raw: Raw) -> _Issue:
     for name, sent_as, decoder in _FIELDS:
         if sent_as in loose.fields:
             setattr(fields, name, _field(name, decoder, loose.fields[sent_as]))
-    return _Issue(loose.id, fields, _text(loose.key))
+    return _Issue(loose.id, fields, _text(loose.key), loose.changelog)
 
 
 def _field(name: str, decoder: msgspec.json.Decoder[object], value: Raw) -> object:
     try:
         return decoder.decode(value)
-    except _ILLEGIBLE:
-        return _odd_time(value) if name in _TIMES else None
-
-
-def _odd_time(value: Raw) -> datetime | None:
-    """Times in other spellings: documents of Jira also show epoch milliseconds."""
-    try:
-        plain = msgspec.json.decode(value, type=str | float)
-    except _ILLEGIBLE:
-        return None
-    return parse_time(plain) if isinstance(plain, str) else from_millis(plain)
+    except ILLEGIBLE:
+        return odd_time(value) if name in _TIMES else None
 
 
 def _text(value: Raw) -> str | None:
     try:
         return msgspec.json.decode(value, type=str | None)
-    except _ILLEGIBLE:
+    except ILLEGIBLE:
         return None
 
 
@@ -212,21 +217,17 @@ def _rejection(raw: Raw, reason: str) -> Rejected:
     """With the id if that much is legible; the issue's own key text only helps the reader."""
     try:
         names = _NAMES.decode(raw)
-    except _ILLEGIBLE:
+    except ILLEGIBLE:
         names = _Names()
     key = str(names.id)
     told = f"{names.key}: {reason}" if names.key else reason
-    return Rejected("issues", key if _is_id(key) else None, told, bytes(raw))
-
-
-def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+    return Rejected("issues", key if is_id(key) else None, told, bytes(raw))
 
 
 def _columns(issue: _Issue) -> tuple[Value, ...]:
     """The values of the columns of `ISSUES`, in their order."""
     f = issue.fields
-    status, assignee, reporter = f.status or _NO_STATUS, f.assignee or _NO_USER, f.reporter or _NO_USER
+    status, assignee, reporter = f.status or _NO_STATUS, f.assignee or NO_USER, f.reporter or NO_USER
     return (
         issue.key,
         f.summary,
@@ -234,15 +235,15 @@ def _columns(issue: _Issue) -> tuple[Value, ...]:
         f.issuetype.name if f.issuetype else None,
         status.name,
         status.status_category.key if status.status_category else None,
-        _utc(f.statuscategorychangedate),
+        utc(f.statuscategorychangedate),
         f.priority.name if f.priority else None,
         f.resolution.name if f.resolution else None,
         assignee.display_name,
         assignee.identity,
         reporter.display_name,
         reporter.identity,
-        _utc(f.created),
-        _utc(f.resolutiondate),
+        utc(f.created),
+        utc(f.resolutiondate),
         f.duedate,
         f.parent.key if f.parent else None,
         ",".join(f.labels) if f.labels else None,
@@ -255,13 +256,3 @@ def _columns(issue: _Issue) -> tuple[Value, ...]:
 
 def _names(of: list[_Named]) -> str | None:
     return ",".join(named.name for named in of if named.name) or None
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    """No offset means UTC; None for what no calendar holds in UTC."""
-    if moment is None or moment.tzinfo is UTC:
-        return moment
-    try:
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except OverflowError:
-        return None

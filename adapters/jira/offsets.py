@@ -16,11 +16,12 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from adapters.base import AdapterError, Page, Record, Rejected, TooLarge, Unavailable, Unreadable
+from adapters.base import AdapterError, Page, Rejected, TooLarge, Unavailable, Unreadable
 from adapters.http import Reply
-from adapters.jira.issue import ISSUES, decode_issue
+from adapters.jira.issue import ISSUES, Issue, decode_issue
 from adapters.jira.question import Question
-from adapters.jira.walk import OVERLAP, Cursor, Offsets, fingerprint, minute, order_of, reached
+from adapters.jira.walk import OVERLAP, Cursor, Offsets, fingerprint, minute, order_of, page_of, reached
+from adapters.jira.whole import Lists, completed, grouped
 from adapters.times import from_millis, to_millis
 
 #: So many pages are on their way behind the one that is worked on.
@@ -46,7 +47,7 @@ class Found(Protocol):
     def total(self) -> int: ...
 
 
-class Searched(Protocol):
+class Searched(Lists, Protocol):
     """A site that is searched by offset."""
 
     async def search(self, jql: str, at: int) -> tuple[Reply, Found]:
@@ -63,7 +64,7 @@ class _Seen(msgspec.Struct, frozen=True):
 
     reply: Reply
     total: int
-    issues: list[Record | Rejected]
+    issues: list[Issue | Rejected]
     rows: tuple[Row, ...]
     times: list[datetime | None]
 
@@ -89,14 +90,19 @@ async def walk(site: Searched, question: Question, cursor: Cursor) -> AsyncGener
                 at = again
                 continue
             fresh, spoilt = _new(at, seen)
-            whole, at = at.start == cursor.since, _stepped(at, seen)
+            *groups, last = grouped(site, fresh)
+            for group in groups:
+                part = await completed(site, group)
+                at = replace(at, given=(*at.given, *part.ids))
+                yield page_of(reply, cursor.at(at), part)
+            whole = await completed(site, last)
+            at = _stepped(at, seen)
             if not _is_last(seen, at):
-                text = cursor.at(at).text()
-                yield Page(reply.sent_at, text, fresh, spoilt, {ISSUES.name: seen.total} if whole else None)
+                total = {ISSUES.name: seen.total} if at.start == cursor.since else None
+                yield page_of(reply, cursor.at(at), whole, spoilt, total)
                 continue
             total = {ISSUES.name: await _total(site, question, cursor, at, seen)}
-            text = cursor.done(at.asked_at or 0).text()
-            yield Page(reply.sent_at, text, fresh, spoilt, total, end=True)
+            yield page_of(reply, cursor.done(at.asked_at or 0), whole, spoilt, total, end=True)
             return
 
 
@@ -107,14 +113,14 @@ def overlap(rows: int) -> int:
 
 def _understood(reply: Reply, found: Found, cursor: Cursor) -> _Seen:
     issues = [decode_issue(raw) for raw in found.issues]
-    times = [order_of(cursor.since, [one])[0] if isinstance(one, Record) else None for one in issues]
+    times = [order_of(cursor.since, [one])[0] if isinstance(one, Issue) else None for one in issues]
     rows = tuple((_name(one), to_millis(t) if t else None) for one, t in zip(issues, times, strict=True))
     return _Seen(reply, found.total, issues, rows, times)
 
 
-def _name(one: Record | Rejected) -> str:
+def _name(one: Issue | Rejected) -> str:
     """What a row is known by from page to page, also where its id is not legible."""
-    return one.key or fingerprint(one.body.decode(errors="replace"))
+    return one.key if isinstance(one, Issue) else one.key or fingerprint(one.body.decode(errors="replace"))
 
 
 def _joins(at: Offsets, seen: _Seen) -> bool:
@@ -140,11 +146,12 @@ def _settled(at: Offsets, row: Row) -> bool:
     return row[1] is None or row[1] < (at.asked_at or 0) - _OVERLAP_MS
 
 
-def _new(at: Offsets, seen: _Seen) -> tuple[list[Record], list[Rejected]]:
-    """The rows that were not in the page before."""
+def _new(at: Offsets, seen: _Seen) -> tuple[list[Issue], list[Rejected]]:
+    """The rows that were not in the page before, and not given already."""
     known = set(at.tail)
     new = [one for one, row in zip(seen.issues, seen.rows, strict=True) if row not in known]
-    return [r for r in new if isinstance(r, Record)], [r for r in new if isinstance(r, Rejected)]
+    issues = [one for one in new if isinstance(one, Issue) and one.key not in at.given]
+    return issues, [one for one in new if isinstance(one, Rejected)]
 
 
 def _stepped(at: Offsets, seen: _Seen) -> Offsets:
@@ -158,6 +165,7 @@ def _stepped(at: Offsets, seen: _Seen) -> Offsets:
         tail=seen.rows[len(seen.rows) - again :],
         after=reached(at.after, seen.times, begun),
         rows=at.rows + len(seen.rows) - joint,
+        given=(),
     )
 
 

@@ -11,13 +11,15 @@ from adapters.base import AdapterError, Forbidden, NotFound, Page, QueryRejected
 from adapters.http import Http, Judge, Reply, decode
 from adapters.jira.answers import Product, judging
 from adapters.jira.census import Listed
+from adapters.jira.embedded import EMBEDDED, HISTORY, Kind, Listing, Part
+from adapters.jira.issue import Issue
 from adapters.jira.jql import Malformed, without_order
 from adapters.jira.question import Question
 from adapters.jira.verdict import Verdict
 from adapters.jira.walk import Cursor
 
-#: Everything an issue has. No `expand`: rendered HTML, histories and possible transitions are not part of
-#: the record, cost much, and are cut short in searches anyway.
+#: Everything an issue has. Nothing is expanded but the history, where that is wanted: rendered HTML and
+#: possible transitions are not part of the record, and cost much.
 FIELDS = ("*all",)
 PAGE = 100
 
@@ -104,7 +106,9 @@ class Site(ABC):
     product: ClassVar[Product]
     api: ClassVar[str]
 
-    def __init__(self, http: Http) -> None:
+    def __init__(self, http: Http, streams: Collection[str] = EMBEDDED) -> None:
+        """`streams` are those embedded in issues that are wanted."""
+        self.streams = streams
         self._http = http
         self._judge: Judge = judging(http, self.product)
 
@@ -113,7 +117,7 @@ class Site(ABC):
         """Pages from where the cursor stands to the end that Jira tells."""
 
     @abstractmethod
-    async def named(self, restriction: str, ids: Sequence[str]) -> tuple[list[Record], list[Rejected]]:
+    async def named(self, restriction: str, ids: Sequence[str]) -> tuple[list[Issue], list[Rejected]]:
         """The present issues of a query among at most 50 ids.
 
         Raises `QueryRejected` where Jira refuses a query that names an issue which is not there.
@@ -134,6 +138,23 @@ class Site(ABC):
     @abstractmethod
     async def count(self, jql: str) -> int:
         """How many issues match: exactly on Data Center, about on Cloud."""
+
+    @abstractmethod
+    async def complete_histories(self, parts: Sequence[Part]) -> None:
+        """Add what a search cut, or left out, of these histories."""
+
+    @property
+    def wants_histories(self) -> bool:
+        return HISTORY.stream.name in self.streams
+
+    async def listing(self, kind: Kind, issue_id: str, at: int, size: int) -> Listing:
+        """A page of an issue's comments or worklogs, oldest first."""
+        path = f"{self.api}/issue/{issue_id}/{kind.path}"
+        asked = {"startAt": str(at), "maxResults": str(size)}
+        found = decode(await self._http.get(path, asked, judge=self._judge), Listing)
+        if kind.entries(found) is None:
+            raise Unreadable(f"Jira was asked for the {kind.stream.name} of an issue and gave none.")
+        return found
 
     async def myself(self) -> Myself:
         """Whose credential this is. Unlike searching, this fails for a refused credential."""

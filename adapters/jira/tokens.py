@@ -1,16 +1,18 @@
 """A walk over a chain of page tokens: Jira Cloud's way, where each page needs the token of the one before."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence, Sized
+from collections.abc import AsyncGenerator, Sequence, Sized
 from typing import Protocol
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from adapters.base import Page, QueryRejected, Unreadable
 from adapters.http import Reply
 from adapters.jira.issue import decode_issues
 from adapters.jira.question import Question
-from adapters.jira.walk import Cursor, Tokens, minute, order_of, reached
+from adapters.jira.walk import Cursor, Tokens, minute, order_of, page_of, reached
+from adapters.jira.whole import Lists, completed, grouped
 from adapters.times import to_millis
 
 #: So many pages without an issue may follow each other before that is called a loop.
@@ -34,17 +36,20 @@ class Found(Chained, Protocol):
     def issues(self) -> Sequence[Raw]: ...
 
 
-Search = Callable[[str, str | None], Awaitable[tuple[Reply, Found]]]
+class Searched(Lists, Protocol):
+    """A site that is searched by tokens."""
+
+    async def search(self, jql: str, token: str | None = None) -> tuple[Reply, Found]: ...
 
 
-async def walk(search: Search, question: Question, cursor: Cursor) -> AsyncGenerator[Page, None]:
+async def walk(site: Searched, question: Question, cursor: Cursor) -> AsyncGenerator[Page, None]:
     """The next page is asked for before this one is decoded: a chain of tokens is bound by latency.
 
     A token that Jira no longer takes is done without: the walk goes on from what has been read.
     """
 
     def ask(start: int | None, token: str | None) -> asyncio.Task[tuple[Reply, Found]]:
-        return asyncio.ensure_future(_search(search, question.jql(cursor.since, start), token))
+        return asyncio.ensure_future(_search(site, question.jql(cursor.since, start), token))
 
     at = cursor.walk if isinstance(cursor.walk, Tokens) else Tokens(start=cursor.since)
     loops, asking = Loops(), ask(at.start, at.token)
@@ -62,21 +67,28 @@ async def walk(search: Search, question: Question, cursor: Cursor) -> AsyncGener
             if token := loops.passed(at.token, found):
                 asking = ask(at.start, token)
                 await _leave()
-            records, rejected = decode_issues(found.issues)
+            issues, rejected = decode_issues(found.issues)
             begun = at.asked_at if at.asked_at is not None else to_millis(reply.asked_at)
+            at = replace(at, asked_at=begun)
+            *groups, last = grouped(site, [issue for issue in issues if issue.key not in at.given])
+            for group in groups:
+                part = await completed(site, group)
+                at = replace(at, given=(*at.given, *part.ids))
+                yield page_of(reply, cursor.at(at), part)
+            whole = await completed(site, last)
             if token is None:
-                yield Page(reply.sent_at, cursor.done(begun).text(), records, rejected, end=True)
+                yield page_of(reply, cursor.done(begun), whole, rejected, end=True)
                 return
-            after = reached(at.after, order_of(cursor.since, records), reply.asked_at)
+            after = reached(at.after, order_of(cursor.since, issues), reply.asked_at)
             at = Tokens(begun, at.start, token, after, at.stuck)
-            yield Page(reply.sent_at, cursor.at(at).text(), records, rejected)
+            yield page_of(reply, cursor.at(at), whole, rejected)
     finally:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
 
 
-async def _search(search: Search, jql: str, token: str | None) -> tuple[Reply, Found]:
-    return await search(jql, token)
+async def _search(site: Searched, jql: str, token: str | None) -> tuple[Reply, Found]:
+    return await site.search(jql, token)
 
 
 def restarted(at: Tokens) -> Tokens:

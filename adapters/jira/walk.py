@@ -1,13 +1,15 @@
 """How far the issues have been read: the cursor, and what every walk over them needs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
 import msgspec
 
-from adapters.base import Record
-from adapters.jira.issue import ISSUES
+from adapters.base import Page, Rejected
+from adapters.http import Reply
+from adapters.jira.issue import ISSUES, Issue
+from adapters.jira.whole import Whole
 from adapters.times import to_millis
 
 #: How late Jira's index may show a change: minutes by its documentation, and no cursor goes nearer to now.
@@ -23,7 +25,8 @@ class Tokens(msgspec.Struct, frozen=True, omit_defaults=True, tag="tokens"):
 
     `asked_at` is when its first request was made, by the remote's clock. `start` bounds the query that
     `token` goes on with. Everything before `after` has been read. `stuck` says that a token was refused
-    already since the last progress.
+    already since the last progress. `given` are the issues of the next page that were read already, with
+    all that is embedded in them: a page that holds very much is given in parts.
     """
 
     asked_at: int | None = None
@@ -31,13 +34,14 @@ class Tokens(msgspec.Struct, frozen=True, omit_defaults=True, tag="tokens"):
     token: str | None = None
     after: int | None = None
     stuck: bool = False
+    given: tuple[str, ...] = ()
 
 
 class Offsets(msgspec.Struct, frozen=True, omit_defaults=True, tag="offsets"):
     """One pass over pages by offset, which may go through many calls of `read`. Times are epoch ms.
 
-    `asked_at`, `start` and `after` are as in `Tokens`. The next page begins at `at`, with the rows of
-    `tail` (id, and the time that it is sorted by) once more: they prove that nothing slipped between.
+    `asked_at`, `start`, `after` and `given` are as in `Tokens`. The next page begins at `at`, with the rows
+    of `tail` (id, and the time that it is sorted by) once more: they prove that nothing slipped between.
     `rows` counts what was read since `start`.
     """
 
@@ -47,6 +51,7 @@ class Offsets(msgspec.Struct, frozen=True, omit_defaults=True, tag="offsets"):
     tail: tuple[tuple[str, int | None], ...] = ()
     after: int | None = None
     rows: int = 0
+    given: tuple[str, ...] = ()
 
 
 class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -100,12 +105,26 @@ def fingerprint(*parts: str) -> str:
     return blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
-def order_of(since: int | None, records: Iterable[Record]) -> list[datetime | None]:
+def order_of(since: int | None, issues: Iterable[Issue]) -> list[datetime | None]:
     """The times by which a walk from `since` goes: of creation in a first one, then of the last change."""
-    issues = [record for record in records if record.stream == ISSUES.name]
+    records = (issue.record for issue in issues)
     if since is not None:
-        return [issue.updated_at for issue in issues]
-    return [created if isinstance(created := i.columns[_CREATED], datetime) else None for i in issues]
+        return [record.updated_at for record in records]
+    return [created if isinstance(created := r.columns[_CREATED], datetime) else None for r in records]
+
+
+def page_of(
+    reply: Reply,
+    cursor: Cursor,
+    whole: Whole,
+    rejected: Sequence[Rejected] = (),
+    expected: Mapping[str, int] | None = None,
+    *,
+    end: bool = False,
+) -> Page:
+    """The page of what a search brought, with all that is embedded in it."""
+    bad = [*rejected, *whole.rejected]
+    return Page(reply.sent_at, cursor.text(), whole.records, bad, expected, end, whole.families)
 
 
 def reached(after: int | None, seen: list[datetime | None], asked_at: datetime) -> int | None:

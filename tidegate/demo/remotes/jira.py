@@ -26,6 +26,8 @@ _PAGE = 50
 _PAGE_ID_ONLY = 5000
 _RECONCILED_MOST = 50
 _BULK_MOST = 100
+_HISTORIES_MOST = 1000
+_ENTRIES_MOST = 10_000
 _DEAD_LINK = "<!DOCTYPE html><html><head><title>Oops, you've found a dead link.</title></head></html>"
 _REMOVED = (
     "The requested API has been removed. Please migrate to the /rest/api/3/search/jql API. "
@@ -53,6 +55,13 @@ class _Bulk(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     expand: list[str] = []
     fields_by_keys: bool = False
     properties: list[str] = []
+
+
+class _BulkHistories(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    issue_ids_or_keys: list[str]
+    field_ids: list[str] = []
+    max_results: int = 1000
+    next_page_token: str | None = None
 
 
 class _Count(msgspec.Struct):
@@ -98,6 +107,11 @@ class JiraCloud(JiraSite):
                 app.router.add_get(f"{api}/field", self._let(self._field, READ_WORK))
                 app.router.add_get(f"{api}/filter/{{id}}", self._let(self.filter, READ_WORK))
                 app.router.add_get(f"{api}/issue/{{key}}", self._let(self.issue, READ_WORK))
+                issue = f"{api}/issue/{{key}}"
+                app.router.add_get(f"{issue}/comment", self._let(self.comments, READ_WORK))
+                app.router.add_get(f"{issue}/worklog", self._let(self.worklogs, READ_WORK))
+                bulk = f"{api}/changelog/bulkfetch"
+                app.router.add_post(bulk, self._let(self._bulk_histories, READ_WORK))
                 app.router.add_post(f"{api}/issue/bulkfetch", self._let(self._bulkfetch, READ_WORK))
                 app.router.add_route("*", f"{api}/search", self._let(self._removed, READ_WORK))
                 app.router.add_get(f"{api}/search/jql", self._let(self._search, READ_WORK))
@@ -173,6 +187,29 @@ class JiraCloud(JiraSite):
         issues = [self.shown(found[number], asked.fields) for number in sorted(found)]
         return self.json(request, {"expand": "schema,names", "issues": issues, "issueErrors": []})
 
+    async def _bulk_histories(self, request: web.Request) -> web.Response:
+        """All entries of these issues by date and issue, the oldest first; pages are cut anywhere, so that
+        an issue's entries may be spread over several (OpenAPI document).
+        """
+        try:
+            asked = msgspec.json.decode(await request.read(), type=_BulkHistories)
+            start = int(base64.urlsafe_b64decode(asked.next_page_token)) if asked.next_page_token else 0
+        except (msgspec.DecodeError, ValueError) as e:
+            return self.refusal(request, 400, str(e))
+        ids, size = asked.issue_ids_or_keys, asked.max_results
+        if not (1 <= len(ids) <= _HISTORIES_MOST and 1 <= size <= _ENTRIES_MOST):
+            return self.refusal(request, 400, "Too few or too many issues or entries.")
+        named = (self.find(text) for text in ids) if self.caller(request).sees else ()
+        all_ = [(change.created, issue.id, change) for issue in named if issue for change in issue.history]
+        all_.sort(key=lambda entry: entry[:2])
+        by_issue: dict[int, list[object]] = {}
+        for _, number, change in all_[start : start + size]:
+            by_issue.setdefault(number, []).append(self.renderer.lists.change(change, epoch=True))
+        logs = [{"issueId": str(number), "changeHistories": entries} for number, entries in by_issue.items()]
+        more = start + size < len(all_)
+        token = base64.urlsafe_b64encode(str(start + size).encode()).decode() if more else None
+        return self.json(request, {"issueChangeLogs": logs, "nextPageToken": token})
+
     async def _count(self, request: web.Request) -> web.Response:
         caller = self.caller(request)
         try:
@@ -196,7 +233,8 @@ class JiraCloud(JiraSite):
         narrow = set(asked.fields) <= {"id", "key"}
         most = _PAGE_ID_ONLY if narrow else self.max_page
         page = found[start : start + max(1, min(asked.max_results, most))]
-        answer: dict[str, object] = {"issues": [self.shown(issue, asked.fields) for issue in page]}
+        expand = asked.expand.split(",")
+        answer: dict[str, object] = {"issues": [self.shown(issue, asked.fields, expand) for issue in page]}
         last = start + len(page) >= len(found)
         if not last:
             # The key is left out at the end; the documentation says null (vendor's issue tracker).

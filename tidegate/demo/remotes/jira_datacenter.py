@@ -57,6 +57,7 @@ class JiraDataCenter(JiraSite):
         self.bucket: int | None = None
         #: What happens while somebody reads: called with the offset before a search is answered.
         self.meanwhile: Callable[[int], object] = lambda _: None
+        self.worklogs_page = None
         self.pats: dict[str, str] = {}
         self.failed_logins: dict[str, int] = {}
 
@@ -72,6 +73,8 @@ class JiraDataCenter(JiraSite):
             app.router.add_get(f"{api}/serverInfo", self._let(self._server_info))
             app.router.add_get(f"{api}/filter/{{id}}", self._let(self.filter))
             app.router.add_get(f"{api}/issue/{{key}}", self._let(self.issue))
+            app.router.add_get(f"{api}/issue/{{key}}/comment", self._let(self.comments))
+            app.router.add_get(f"{api}/issue/{{key}}/worklog", self._let(self.worklogs))
             app.router.add_get(f"{api}/search", self._let(self._search))
             app.router.add_post(f"{api}/search", self._let(self._search))
         app.router.add_route("*", "/{anything:.*}", self._nothing)
@@ -198,7 +201,7 @@ class JiraDataCenter(JiraSite):
             "startAt": asked.start_at,
             "maxResults": size,
             "total": len(all_),
-            "issues": [self.shown(self.issues.get(found.id, found), asked.fields) for found in page],
+            "issues": [self.shown(self.issues.get(i.id, i), asked.fields, asked.expand) for i in page],
         }
         return self.json(request, answer)
 

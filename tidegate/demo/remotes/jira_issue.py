@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, tzinfo
+from typing import ClassVar
 from zlib import crc32
 
 import msgspec
 from msgspec import Raw
+
+from tidegate.demo.remotes.jira_lists import Change, Comment, Lists, Worklog
 
 _CATEGORIES = {"to do": "new", "open": "new", "backlog": "new", "done": "done", "closed": "done"}
 _CATEGORY_IDS = {"new": (2, "blue-gray", "To Do"), "indeterminate": (4, "yellow", "In Progress")}
@@ -55,6 +58,10 @@ class Issue(msgspec.Struct, frozen=True):
     due: str | None = None
     description: str = _TEXT
     time_spent: int | None = None
+    #: All three the oldest first.
+    history: tuple[Change, ...] = ()
+    comments: tuple[Comment, ...] = ()
+    worklogs: tuple[Worklog, ...] = ()
     #: Members that replace rendered fields, raw JSON by name: for remotes that send odd things.
     odd: Mapping[str, bytes] = {}
 
@@ -71,6 +78,8 @@ class Renderer:
     """Makes the JSON of issues as the REST API v3 shows them with all fields, about 6 KB each."""
 
     version = "3"
+    #: How many of its lists' entries an issue comes with (reported by users).
+    embedded: ClassVar[Mapping[str, int | None]] = {"histories": 40, "comments": 20, "worklogs": 20}
 
     def __init__(self, site: str, zone: tzinfo, person: Callable[[str], Person | None]) -> None:
         """`zone` is the site's: its offset, without a colon, is in all times (seen in recorded answers)."""
@@ -78,6 +87,7 @@ class Renderer:
         self._zone = zone
         self._person = person
         self._parts: dict[tuple[str, str], Raw] = {}
+        self.lists = Lists(self, self.embedded)
 
     def render(self, issue: Issue, parent: Issue | None = None) -> bytes:
         """Members that are not set are null, as for `fields=*all` (seen in recorded answers)."""
@@ -104,8 +114,8 @@ class Renderer:
         )
 
     def _people(self, issue: Issue) -> dict[str, object]:
-        reporter = self._user(issue.reporter)
-        return {"assignee": self._user(issue.assignee), "reporter": reporter, "creator": reporter}
+        reporter = self.user(issue.reporter)
+        return {"assignee": self.user(issue.assignee), "reporter": reporter, "creator": reporter}
 
     def _kinds(self, issue: Issue) -> dict[str, object]:
         return {
@@ -145,14 +155,8 @@ class Renderer:
             "progress": {"progress": spent or 0, "total": spent or 0},
             "aggregateprogress": {"progress": spent or 0, "total": spent or 0},
             "timetracking": {"timeSpentSeconds": spent} if spent else {},
-            "comment": {
-                "comments": [],
-                "self": self.link("issue", f"{issue.id}/comment"),
-                "maxResults": 0,
-                "total": 0,
-                "startAt": 0,
-            },
-            "worklog": {"startAt": 0, "maxResults": 20, "total": 0, "worklogs": []},
+            "comment": self.lists.comments(issue),
+            "worklog": self.lists.worklogs(issue),
             "votes": {"self": self.link("issue", f"{issue.key}/votes"), "votes": 0, "hasVoted": False},
             "watches": {
                 "self": self.link("issue", f"{issue.key}/watchers"),
@@ -204,7 +208,7 @@ class Renderer:
             part = self._parts[kind, name] = Raw(msgspec.json.encode(make(name)))
         return part
 
-    def _user(self, account_id: str | None) -> Raw | None:
+    def user(self, account_id: str | None) -> Raw | None:
         person = self._person(account_id) if account_id else None
         return self._part("user", person.account_id, lambda _: self.person(person)) if person else None
 
@@ -251,6 +255,8 @@ class ServerRenderer(Renderer):
     """The same as Jira Data Center shows it: REST v2, plain text, accounts with name and key."""
 
     version = "2"
+    #: Histories and comments are not cut here (seen in recorded answers), worklogs are (reported by users).
+    embedded: ClassVar[Mapping[str, int | None]] = {"histories": None, "comments": None, "worklogs": 20}
 
     def rich_text(self, text: str) -> object:
         """Wiki text (seen in recorded answers)."""

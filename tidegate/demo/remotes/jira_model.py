@@ -10,11 +10,13 @@ import msgspec
 
 from tidegate.demo.remotes.base import Clock
 from tidegate.demo.remotes.jira_issue import Issue, Person, Renderer
+from tidegate.demo.remotes.jira_lists import Change, Comment, Item, Worklog, items_between
 from tidegate.demo.remotes.jira_query import Query
 
 SITE = "https://tidegate-demo.atlassian.net"
 _KEPT_BODIES = 25_000
 _KEPT_RESULTS = 64
+_NO_HISTORY = b'{"startAt":0,"maxResults":0,"total":0,"histories":[]}'
 
 
 class Filter(msgspec.Struct):
@@ -61,6 +63,8 @@ class JiraModel:
         self._index_revision = 0
         self._issue_id = 10_000
         self._filter_id = 12_344
+        self._entry_id = 10_000
+        self._histories: dict[int, tuple[int, bytes]] = {}
 
     # People
 
@@ -109,9 +113,83 @@ class JiraModel:
         if not silently:
             members.setdefault("updated", self.clock.now())
         self._revision += 1
-        issue = msgspec.structs.replace(self.issues[issue_id], revision=self._revision, **members)
+        before = self.issues[issue_id]
+        issue = msgspec.structs.replace(before, revision=self._revision, **members)
+        if not silently and (items := items_between(before, issue)):
+            issue = msgspec.structs.replace(issue, history=(*issue.history, self._change(items)))
         self._store(issue)
         return issue
+
+    # What issues have lists of. All of this moves `updated` (reported by users; the older server's code).
+
+    def change_often(self, issue_id: int, times: int) -> Issue:
+        """So many further entries in the history, a second apart and before now."""
+        issue, now = self.issues[issue_id], self.clock.now()
+        made = (self._change((Item("summary", f"Draft {n}", f"Draft {n + 1}"),)) for n in range(times))
+        dated = tuple(
+            msgspec.structs.replace(change, created=now - timedelta(seconds=times - n))
+            for n, change in enumerate(made)
+        )
+        return self.update_issue(issue_id, history=(*issue.history, *dated))
+
+    def add_comment(self, issue_id: int, text: str, role: str | None = None) -> Comment:
+        now, issue = self.clock.now(), self.issues[issue_id]
+        comment = Comment(self._entry(), now, now, text, issue.reporter, role)
+        self.update_issue(issue_id, comments=(*issue.comments, comment))
+        return comment
+
+    def edit_comment(self, issue_id: int, comment_id: int, text: str) -> None:
+        now, issue = self.clock.now(), self.issues[issue_id]
+        edited = tuple(
+            msgspec.structs.replace(one, text=text, updated=now) if one.id == comment_id else one
+            for one in issue.comments
+        )
+        self.update_issue(issue_id, comments=edited)
+
+    def delete_comment(self, issue_id: int, comment_id: int) -> None:
+        """It leaves its text in the history (the older server's code)."""
+        issue = self.issues[issue_id]
+        (gone,) = [one for one in issue.comments if one.id == comment_id]
+        change = self._change((Item("Comment", gone.text, None),))
+        kept = tuple(one for one in issue.comments if one.id != comment_id)
+        self.update_issue(issue_id, comments=kept, history=(*issue.history, change))
+
+    def log_work(self, issue_id: int, spent: int, text: str = "") -> Worklog:
+        """`spent` in seconds."""
+        now, issue = self.clock.now(), self.issues[issue_id]
+        worklog = Worklog(self._entry(), now, now, now, spent, text, issue.reporter)
+        self._worklogs(issue_id, (*issue.worklogs, worklog))
+        return worklog
+
+    def delete_worklog(self, issue_id: int, worklog_id: int) -> None:
+        kept = tuple(one for one in self.issues[issue_id].worklogs if one.id != worklog_id)
+        self._worklogs(issue_id, kept)
+
+    def _worklogs(self, issue_id: int, worklogs: tuple[Worklog, ...]) -> None:
+        """The time spent is in the history, too (seen in recorded answers)."""
+        issue, spent = self.issues[issue_id], sum(one.spent for one in worklogs)
+        change = self._change((Item("timespent", str(issue.time_spent or 0), str(spent)),))
+        history = (*issue.history, change)
+        self.update_issue(issue_id, worklogs=worklogs, time_spent=spent, history=history)
+
+    def _change(self, items: tuple[Item, ...]) -> Change:
+        author = next(iter(self.people), None)
+        return Change(self._entry(), self.clock.now(), items, author)
+
+    def _entry(self) -> int:
+        """Ids of entries are also ids of issues: only within one kind are they unique."""
+        self._entry_id += 1
+        return self._entry_id
+
+    def histories(self, issue: Issue) -> bytes:
+        """The JSON of an issue's history as searches expand it, kept until it changes."""
+        if not issue.history:
+            return _NO_HISTORY
+        revision, body = self._histories.get(issue.id, (0, b""))
+        if revision != issue.revision:
+            body = self.renderer.lists.histories(issue)
+            self._histories[issue.id] = (issue.revision, body)
+        return body
 
     def move_issue(self, issue_id: int, project: str) -> Issue:
         """The same issue under a new key; the old key leads to it (OpenAPI document, get issue)."""

@@ -13,6 +13,7 @@ from msgspec import Raw
 
 from tidegate.demo.remotes.base import Remote
 from tidegate.demo.remotes.jira_issue import Issue, Person
+from tidegate.demo.remotes.jira_lists import sliced
 from tidegate.demo.remotes.jira_model import JiraModel
 
 JSON = "application/json;charset=UTF-8"
@@ -50,6 +51,11 @@ class Caller:
 class JiraSite(JiraModel, Remote):
     """The model behind a server. Subclasses add routes, and how their product knows an account."""
 
+    #: The most comments of an issue that are given at once (OpenAPI document: 100 where none is said).
+    comments_page = 100
+    #: The most worklogs; None where there are no pages.
+    worklogs_page: int | None = 5000
+
     @abstractmethod
     def person(self, request: web.Request) -> Person | None:
         """The account of the request's credential, None for strangers and for what is refused."""
@@ -79,12 +85,48 @@ class JiraSite(JiraModel, Remote):
 
     async def issue(self, request: web.Request) -> web.StreamResponse:
         """An earlier key leads to the issue, without a redirect (OpenAPI document)."""
-        issue = self.find(request.match_info["key"]) if self.caller(request).sees else None
+        issue = self._asked_for(request)
         if issue is None:
-            return self.refusal(request, 404, "Issue does not exist or you do not have permission to see it.")
-        return self.json(request, self.shown(issue, request.query.get("fields", "*all").split(",")))
+            return self._no_issue(request)
+        fields = request.query.get("fields", "*all").split(",")
+        return self.json(request, self.shown(issue, fields, request.query.get("expand", "").split(",")))
 
-    def shown(self, issue: Issue, fields: Sequence[str]) -> Raw:
+    async def comments(self, request: web.Request) -> web.StreamResponse:
+        """The oldest first (OpenAPI document). More than the site gives at once is cut without a word."""
+        issue = self._asked_for(request)
+        if issue is None:
+            return self._no_issue(request)
+        most = min(int(request.query.get("maxResults", self.comments_page)), self.comments_page)
+        shown = [self.renderer.lists.comment(issue, one) for one in issue.comments]
+        return self.json(request, sliced(shown, int(request.query.get("startAt", 0)), most, "comments"))
+
+    async def worklogs(self, request: web.Request) -> web.StreamResponse:
+        """Cloud gives pages, the oldest first (OpenAPI document); Data Center all (recorded answers)."""
+        issue = self._asked_for(request)
+        if issue is None:
+            return self._no_issue(request)
+        start, most = int(request.query.get("startAt", 0)), len(issue.worklogs)
+        if self.worklogs_page is not None:
+            most = min(int(request.query.get("maxResults", self.worklogs_page)), self.worklogs_page)
+        else:
+            start = 0
+        shown = [self.renderer.lists.worklog(issue, one) for one in issue.worklogs]
+        return self.json(request, sliced(shown, start, most, "worklogs"))
+
+    def _asked_for(self, request: web.Request) -> Issue | None:
+        return self.find(request.match_info["key"]) if self.caller(request).sees else None
+
+    def _no_issue(self, request: web.Request) -> web.Response:
+        return self.refusal(request, 404, "Issue does not exist or you do not have permission to see it.")
+
+    def shown(self, issue: Issue, fields: Sequence[str], expand: Sequence[str] = ()) -> Raw:
+        """With its history where that is expanded, beside the fields."""
+        shown = self._fields_of(issue, fields)
+        if "changelog" not in expand:
+            return shown
+        return Raw(b'%b,"changelog":%b}' % (bytes(shown)[:-1], self.histories(issue)))
+
+    def _fields_of(self, issue: Issue, fields: Sequence[str]) -> Raw:
         """Only the id by default (measured by users of Cloud); `*all` is everything there is."""
         if "*all" in fields or "*navigable" in fields:
             return Raw(self.body(issue))

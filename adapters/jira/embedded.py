@@ -1,0 +1,290 @@
+"""The streams `changelogs`, `comments` and `worklogs`: the lists embedded in issues, and their records."""
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+
+import msgspec
+from msgspec import Raw, Struct
+
+from adapters.base import Column, Family, Record, Rejected, Stream, Value
+from adapters.jira.issue import ISSUES, Issue
+from adapters.jira.values import ILLEGIBLE, NO_USER, Lenient, User, any_time, is_id, utc
+from adapters.times import to_millis
+
+CHANGELOGS = Stream(
+    "changelogs",
+    columns=(
+        Column("author", "text", "author.displayName"),
+        Column("author_id", "text", "author.accountId"),
+        Column("created_at", "time", "created"),
+        # One entry holds all that was changed at once; lists are one text with commas between.
+        Column("items", "integer", "items"),
+        Column("fields", "text", "items.field"),
+        Column("status_from", "text", "items.fromString"),
+        Column("status_to", "text", "items.toString"),
+    ),
+    parent=ISSUES.name,
+    # One endpoint sends it as text, another as epoch milliseconds (reported by users).
+    volatile=("created",),
+    embedded=True,
+)
+COMMENTS = Stream(
+    "comments",
+    columns=(
+        Column("author", "text", "author.displayName"),
+        Column("author_id", "text", "author.accountId"),
+        Column("edited_by", "text", "updateAuthor.displayName"),
+        Column("created_at", "time", "created"),
+        # The group or role that alone may read it.
+        Column("visibility", "text", "visibility.value"),
+        # Whether customers of a service project see it.
+        Column("is_public", "boolean", "jsdPublic"),
+    ),
+    parent=ISSUES.name,
+    embedded=True,
+)
+WORKLOGS = Stream(
+    "worklogs",
+    columns=(
+        Column("author", "text", "author.displayName"),
+        Column("author_id", "text", "author.accountId"),
+        Column("edited_by", "text", "updateAuthor.displayName"),
+        Column("started_at", "time", "started"),
+        Column("time_spent", "integer", "timeSpentSeconds", "s"),
+        Column("created_at", "time", "created"),
+        Column("visibility", "text", "visibility.value"),
+    ),
+    parent=ISSUES.name,
+    embedded=True,
+)
+
+
+class _Item(Struct, gc=False, rename="camel"):
+    field: str | None = None
+    field_id: str | None = None
+    from_string: str | None = None
+    to_string: str | None = None
+
+
+class _Visibility(Struct, gc=False):
+    value: str | None = None
+
+
+class _Change(Struct, gc=False):
+    id: str | int = ""
+    author: User | None = None
+    created: datetime | float | None = None
+    items: list[_Item] | None = None
+
+
+class _Remark(Struct, gc=False, rename="camel"):
+    """A comment or a worklog."""
+
+    id: str | int = ""
+    author: User | None = None
+    update_author: User | None = None
+    created: datetime | None = None
+    updated: datetime | None = None
+    started: datetime | None = None
+    time_spent_seconds: int | None = None
+    visibility: _Visibility | None = None
+    jsd_public: bool | None = None
+
+
+class Listing(Struct, rename="camel"):
+    """A list as it is embedded in an issue, or a page of one; `total` is how many there are by Jira."""
+
+    start_at: int | None = None
+    total: int | None = None
+    histories: list[Raw] | None = None
+    comments: list[Raw] | None = None
+    worklogs: list[Raw] | None = None
+
+
+class Kind(Struct, frozen=True):
+    """One of the streams: the member that its lists have, and how an entry is decoded.
+
+    `path` is what its own endpoint is called, and `page` how many entries that is asked for at once.
+    """
+
+    stream: Stream
+    member: str
+    entry: Callable[[Raw, str], Record]
+    embedded: Callable[[Issue], Raw]
+    path: str = ""
+    page: int = 0
+
+    def entries(self, listing: Listing) -> list[Raw] | None:
+        found: list[Raw] | None = getattr(listing, self.member)
+        return found
+
+
+_CHANGE = Lenient(_Change)
+_REMARK = Lenient(_Remark)
+_LISTING: msgspec.json.Decoder[Listing | list[Raw]] = msgspec.json.Decoder(Listing | list[Raw])
+
+
+def _key(sent: str | int) -> str:
+    key = str(sent)
+    if not is_id(key):
+        raise msgspec.ValidationError("the id is not a number")
+    return key
+
+
+def _change(raw: Raw, parent: str) -> Record:
+    """An entry of the history. Nothing of it changes any more, so that it has no version."""
+    change = _CHANGE.decode(raw)
+    author, items = change.author or NO_USER, change.items or []
+    moved = next((item for item in items if "status" in (item.field_id, item.field)), None)
+    columns: tuple[Value, ...] = (
+        author.display_name,
+        author.identity,
+        any_time(change.created),
+        len(items),
+        ",".join(item.field for item in items if item.field) or None,
+        moved.from_string if moved else None,
+        moved.to_string if moved else None,
+    )
+    return Record("changelogs", _key(change.id), bytes(raw), parent, columns=columns)
+
+
+def _comment(raw: Raw, parent: str) -> Record:
+    found = _REMARK.decode(raw)
+    author, seen_by = found.author or NO_USER, found.visibility
+    columns: tuple[Value, ...] = (
+        author.display_name,
+        author.identity,
+        found.update_author.display_name if found.update_author else None,
+        utc(found.created),
+        seen_by.value if seen_by else None,
+        found.jsd_public,
+    )
+    return _remark("comments", raw, parent, found, columns)
+
+
+def _worklog(raw: Raw, parent: str) -> Record:
+    found = _REMARK.decode(raw)
+    author, seen_by = found.author or NO_USER, found.visibility
+    columns: tuple[Value, ...] = (
+        author.display_name,
+        author.identity,
+        found.update_author.display_name if found.update_author else None,
+        utc(found.started),
+        found.time_spent_seconds,
+        utc(found.created),
+        seen_by.value if seen_by else None,
+    )
+    return _remark("worklogs", raw, parent, found, columns)
+
+
+def _remark(stream: str, raw: Raw, parent: str, found: _Remark, columns: tuple[Value, ...]) -> Record:
+    updated = utc(found.updated)
+    version = str(to_millis(updated)) if updated else None
+    return Record(stream, _key(found.id), bytes(raw), parent, updated, version, columns=columns)
+
+
+HISTORY = Kind(CHANGELOGS, "histories", _change, lambda issue: issue.changelog)
+KINDS = (
+    HISTORY,
+    Kind(COMMENTS, "comments", _comment, lambda issue: issue.comment, "comment", 1000),
+    Kind(WORKLOGS, "worklogs", _worklog, lambda issue: issue.worklog, "worklog", 5000),
+)
+EMBEDDED: frozenset[str] = frozenset(kind.stream.name for kind in KINDS)
+
+
+class Part(Struct):
+    """One list of one issue, as far as it is known.
+
+    `total` is Jira's own count, None where it told none. `whole` says that these are all for certain.
+    `trouble` is why some cannot be read, for a person.
+    """
+
+    kind: Kind
+    issue: Issue
+    records: dict[str, Record]
+    rejected: list[Rejected]
+    total: int | None = None
+    whole: bool = False
+    last: str | None = None
+    trouble: str | None = None
+
+    @property
+    def count(self) -> int:
+        return len(self.records) + len(self.rejected)
+
+    @property
+    def name(self) -> str:
+        return f"The {self.kind.stream.name} of {self.issue.name}"
+
+    def begin(self) -> None:
+        """Forget what was known: a complete answer follows."""
+        self.records.clear()
+        self.rejected.clear()
+
+    def read(self, sent: Raw) -> None:
+        """A list as it stands in an issue; the vendor's documents also show it bare, without its count."""
+        try:
+            listing = _LISTING.decode(sent)
+        except ILLEGIBLE as e:
+            self.trouble = f"the list is not legible ({e})."
+            return
+        entries = listing if isinstance(listing, list) else self.kind.entries(listing)
+        if entries is None:
+            self.trouble = "the list is missing."
+            return
+        stated = None if isinstance(listing, list) else listing.total
+        self.add(entries)
+        self.total = len(entries) if stated is None else stated
+        self.whole = self.total <= len(entries)
+
+    def add(self, raws: Sequence[Raw]) -> None:
+        """Further entries. Of one that is known already, the first answer counts."""
+        for raw in raws:
+            try:
+                record = self.kind.entry(raw, self.issue.key)
+            except ILLEGIBLE as e:
+                self._reject(raw, str(e))
+                continue
+            self.records.setdefault(record.key, record)
+            self.last = record.key
+
+    def continues(self, raws: Sequence[Raw]) -> bool:
+        """Whether these begin with the last entry that is known."""
+        try:
+            return bool(raws) and self.kind.entry(raws[0], self.issue.key).key == self.last
+        except ILLEGIBLE:
+            return False
+
+    def _reject(self, raw: Raw, reason: str) -> None:
+        said = f"{self.issue.name}: {reason}"
+        self.rejected.append(Rejected(self.kind.stream.name, None, said, bytes(raw)))
+
+    def family(self) -> Family | None:
+        """All keys, where they are known for certain to be all."""
+        certain = self.whole and not self.trouble and not self.rejected
+        return Family(self.kind.stream.name, self.issue.key, list(self.records)) if certain else None
+
+    def all_rejected(self) -> list[Rejected]:
+        if self.trouble is None:
+            return self.rejected
+        about = msgspec.json.encode({"issue": self.issue.key})
+        said = f"{self.name} are not all here: {self.trouble}"
+        return [*self.rejected, Rejected(self.kind.stream.name, None, said, about)]
+
+
+def parts_of(issue: Issue, streams: Collection[str]) -> list[Part]:
+    """What came embedded in an issue, of these streams.
+
+    A list that is not there at all is one that the site hides, or switched off; only of the history it
+    tells nothing.
+    """
+    parts = []
+    for kind in KINDS:
+        sent = kind.embedded(issue)
+        if kind.stream.name not in streams or not (kind is HISTORY or bytes(sent)):
+            continue
+        part = Part(kind, issue, {}, [])
+        parts.append(part)
+        if bytes(sent):
+            part.read(sent)
+    return parts
