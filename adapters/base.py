@@ -207,7 +207,8 @@ class Check(msgspec.Struct, frozen=True):
 class Target(msgspec.Struct, frozen=True):
     """A parsed connection URL. `base` is the root all requests are made below, without a trailing slash.
 
-    `canonical` is the one spelling of the URL; `options` are what the adapter read out of URL and params.
+    `canonical` is the one spelling of the URL; `options` are what the adapter read out of URL and params,
+    and `streams`, with commas between, where a connection wants only some.
     """
 
     base: str
