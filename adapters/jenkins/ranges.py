@@ -48,10 +48,11 @@ class Found(msgspec.Struct, frozen=True):
 async def walk_builds(
     controller: Controller, job: str, position: Cursor, mark: Mark, wish: Wish
 ) -> AsyncGenerator[Found, None]:
-    """The builds from `position` on. Raises `NotFound` where the job is gone."""
+    """The builds from `position` on, where there are some. Raises `NotFound` where the job is gone."""
     size = wish.size
     patience = Patience(position, mark, size)
-    while not is_idle(position, mark):
+    end = False
+    while not end:
         asked = next_range(position, mark, size, whole=wish.whole)
         try:
             reply = await controller.ask(item_path(job), asked.tree(wish.fields))
@@ -66,4 +67,5 @@ async def walk_builds(
         patience.spend(step)
         position = step.cursor
         builds = {build.record.key: build for build in step.builds if build.at >= wish.since}
-        yield Found(reply.sent_at, builds, found.rejected, position, is_idle(position, mark))
+        end = position.walk is None if wish.whole else is_idle(position, mark)
+        yield Found(reply.sent_at, builds, found.rejected, position, end)
