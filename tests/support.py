@@ -41,10 +41,10 @@ async def read_all(
     return pages, pages[-1].cursor if pages else cursor
 
 
-def records_of(pages: list[Page] | Fetched) -> list[Record]:
-    if isinstance(pages, Fetched):
-        return list(pages.records)
-    return [record for page in pages for record in page.records]
+def records_of(pages: list[Page] | Fetched, stream: str | None = None) -> list[Record]:
+    """All records, or those of one stream."""
+    parts = [pages] if isinstance(pages, Fetched) else pages
+    return [r for part in parts for r in part.records if stream in {None, r.stream}]
 
 
 def payloads() -> Path:

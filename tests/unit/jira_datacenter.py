@@ -11,6 +11,7 @@ from adapters.jira import Jira
 from tests.support import http_client, read_all, records_of
 from tidegate.demo.remotes.base import Clock
 from tidegate.demo.remotes.jira_datacenter import JiraDataCenter
+from tidegate.demo.remotes.jira_issue import Issue
 
 NOON = datetime(2026, 3, 4, 12, 0, 30, tzinfo=UTC)
 ALL = Partition("all")
@@ -51,7 +52,13 @@ async def first_sync(remote: JiraDataCenter, query: str = "jql=project%20=%20TG"
 
 
 def keys_of(pages: list[Page]) -> list[str]:
-    return [record.key for record in records_of(pages)]
+    """Of the issues."""
+    return [record.key for record in records_of(pages, "issues")]
+
+
+def sent(remote: JiraDataCenter, issue: Issue) -> bytes:
+    """An issue as searches give it, its history expanded."""
+    return bytes(remote.shown(issue, ["*all"], ["changelog"]))
 
 
 def asked(remote: JiraDataCenter) -> list[str]:

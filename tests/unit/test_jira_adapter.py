@@ -9,7 +9,7 @@ from adapters.base import QueryRejected
 from adapters.http import Limits
 from adapters.jira import Jira
 from tests.support import http_client, read_all, records_of
-from tests.unit.jira_cloud import ALL, JSON, NOON, SEARCH, asked, cloud, connected, first_sync, keys_of
+from tests.unit.jira_cloud import ALL, JSON, NOON, SEARCH, asked, cloud, connected, first_sync, keys_of, sent
 from tidegate.demo.remotes.base import Fault
 
 
@@ -34,8 +34,8 @@ async def test_a_record_is_the_issue_as_sent_with_its_columns() -> None:
         issue = remote.update_issue(issue.id, parent=epic.id, resolution="Done", resolved=NOON, status="Done")
         async with connected(remote) as jira:
             pages, _ = await read_all(jira, "issues", ALL)
-        record = records_of(pages)[1]
-        assert record.body == remote.body(issue)
+        record = records_of(pages, "issues")[1]
+        assert record.body == sent(remote, issue)
         assert (record.key, record.updated_at, record.final) == (str(issue.id), NOON, True)
         assert record.version == str(round(NOON.timestamp() * 1000))
         names = [column.name for column in Jira.feeds[0].streams[0].columns]
@@ -138,7 +138,7 @@ async def test_an_update_in_the_hour_that_the_clock_shows_twice_is_found(minute:
         remote.clock.advance(timedelta(minutes=20))
         async with connected(remote) as jira:
             pages, _ = await read_all(jira, "issues", ALL, cursor)
-        assert [record.columns[4] for record in records_of(pages)] == ["Done"]
+        assert [record.columns[4] for record in records_of(pages, "issues")] == ["Done"]
         assert '"2026/11/01 01:' not in asked(remote)[-1]
 
 
@@ -237,11 +237,11 @@ async def test_one_bad_issue_among_a_hundred_is_rejected_and_the_others_live() -
         remote.send_instead(10_050, json.dumps(body).encode())
         async with connected(remote) as jira:
             pages, _ = await read_all(jira, "issues", ALL)
-        assert len(records_of(pages)) == 99
+        assert len(records_of(pages, "issues")) == 99
         (rejected,) = pages[0].rejected
         assert (rejected.stream, rejected.key) == ("issues", "10050")
         assert "TG-50" in rejected.reason
-        assert json.loads(rejected.body) == body
+        assert json.loads(rejected.body).items() >= body.items()
 
 
 async def test_an_odd_type_of_a_column_costs_the_column_only() -> None:
@@ -251,7 +251,7 @@ async def test_an_odd_type_of_a_column_costs_the_column_only() -> None:
         )
         async with connected(remote) as jira:
             pages, _ = await read_all(jira, "issues", ALL)
-        (record,) = records_of(pages)
+        (record,) = records_of(pages, "issues")
         assert (record.key, record.updated_at) == (str(issue.id), NOON)
         assert record.columns[:6] == ("TG-1", "Odd", "TG", "Task", None, None)
 

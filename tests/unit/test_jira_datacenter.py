@@ -32,6 +32,7 @@ from tests.unit.jira_datacenter import (
     datacenter,
     first_sync,
     keys_of,
+    sent,
 )
 from tidegate.demo.remotes.base import Fault
 
@@ -42,7 +43,7 @@ KOLKATA = "Asia/Kolkata"
 def outcome(fetched: Fetched) -> dict[str, str]:
     """What became of each key."""
     return (
-        {record.key: "record" for record in fetched.records}
+        {record.key: "record" for record in records_of(fetched, "issues")}
         | {str(one.key): "rejected" for one in fetched.rejected}
         | {one.key: one.reason for one in fetched.missing}
     )
@@ -110,8 +111,8 @@ async def test_a_record_of_data_center_is_the_issue_as_sent_with_its_columns() -
         issue = remote.create_issue("TG", "Rows are lost", assignee=ada, reporter=ada, labels=("a", "b"))
         async with connected(remote) as jira:
             pages, _ = await read_all(jira, "issues", ALL)
-        (record,) = records_of(pages)
-        assert (record.key, record.body, record.updated_at) == (str(issue.id), remote.body(issue), NOON)
+        (record,) = records_of(pages, "issues")
+        assert (record.key, record.body, record.updated_at) == (str(issue.id), sent(remote, issue), NOON)
         names = [column.name for column in Jira.feeds[0].streams[0].columns]
         values = dict(zip(names, record.columns, strict=True))
         assert (values["assignee"], values["assignee_id"], values["reporter_id"]) == ("Ada", ada, ada)
@@ -177,7 +178,7 @@ async def test_a_fetched_issue_has_the_body_that_reading_gave() -> None:
         async with connected(remote) as jira:
             pages, _ = await read_all(jira, "issues", ALL)
             fetched = await jira.fetch("issues", ["10002"])
-        assert records_of(fetched) == [records_of(pages)[1]]
+        assert records_of(fetched, "issues") == [records_of(pages, "issues")[1]]
 
 
 @pytest.mark.parametrize("always_validates", [True, False])

@@ -17,7 +17,7 @@ BULK = "/rest/api/3/issue/bulkfetch"
 def outcome(fetched: Fetched) -> dict[str, str]:
     """What became of each key."""
     return (
-        {record.key: "record" for record in fetched.records}
+        {record.key: "record" for record in records_of(fetched, "issues")}
         | {str(one.key): "rejected" for one in fetched.rejected}
         | {one.key: one.reason for one in fetched.missing}
     )
@@ -29,7 +29,7 @@ async def test_a_fetched_issue_has_the_body_that_reading_gave() -> None:
         async with connected(remote) as jira:
             pages, _ = await read_all(jira, "issues", ALL)
             fetched = await jira.fetch("issues", ["10002"])
-        assert records_of(fetched) == [records_of(pages)[1]]
+        assert records_of(fetched, "issues") == [records_of(pages, "issues")[1]]
 
 
 async def test_every_key_asked_for_is_answered_once() -> None:
@@ -111,7 +111,7 @@ async def test_an_illegible_issue_is_rejected_and_never_called_gone() -> None:
         async with connected(remote) as jira:
             fetched = await jira.fetch("issues", [str(good.id), str(bad.id)])
         assert not fetched.missing
-        assert [record.key for record in fetched.records] == [str(good.id)]
+        assert [record.key for record in records_of(fetched, "issues")] == [str(good.id)]
         assert str(bad.id) in [one.key for one in fetched.rejected]
 
 

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.payloads
 
 SEARCH = "/rest/api/3/search/jql"
 DC_SEARCH = "/rest/api/2/search"
+HISTORIES = "/rest/api/3/changelog/bulkfetch"
 DC_INFO = b'{"version": "9.12.2", "deploymentType": "DataCenter"}'
 DC_MYSELF = b'{"key": "JIRAUSER10000", "name": "ada", "displayName": "Ada", "timeZone": "Asia/Kolkata"}'
 INFO = b'{"version": "1001.0.0-SNAPSHOT", "deploymentType": "Cloud"}'
@@ -106,6 +107,7 @@ def standing(search: bytes, **more: web.Response) -> dict[str, web.Response]:
         "/rest/api/3/myself": answer(MYSELF),
         "/rest/api/3/filter/1": answer(b'{"jql": "project = TG"}'),
         SEARCH: answer(search),
+        HISTORIES: answer(b'{"issueChangeLogs": []}'),
         **more,
     }
 
@@ -141,7 +143,7 @@ async def test_recorded_issues_are_read_without_a_loss(name: str, product: str) 
         answers = standing_datacenter(msgspec.json.encode(page))
     async with site(answers) as jira:
         pages, _ = await read_all(jira, "issues", Partition("all"))
-    records = records_of(pages)
+    records = records_of(pages, "issues")
     assert [page.rejected for page in pages] == [[]]
     assert [record.body for record in records] == [bytes(raw) for raw in sent]
     for record, raw in zip(records, sent, strict=True):
@@ -160,7 +162,7 @@ async def test_a_recorded_page_of_a_classic_search_is_read_in_its_own_envelope()
     sent = recorded("fetch/server_v2_search_page.json")
     async with site(standing_datacenter(sent)) as jira:
         pages, _ = await read_all(jira, "issues", Partition("all"))
-    assert [record.body for record in records_of(pages)] == [bytes(raw) for raw in issues_in(sent)]
+    assert [record.body for record in records_of(pages, "issues")] == [bytes(raw) for raw in issues_in(sent)]
     assert [(page.expected, page.end) for page in pages] == [({"issues": 11}, True)]
 
 
@@ -188,7 +190,7 @@ async def test_people_of_data_center_have_a_stable_id(name: str) -> None:
     async with site(standing_datacenter(page)) as jira:
         pages, _ = await read_all(jira, "issues", Partition("all"))
     names = [column.name for column in Jira.feeds[0].streams[0].columns]
-    (record,) = records_of(pages)
+    (record,) = records_of(pages, "issues")
     values = dict(zip(names, record.columns, strict=True))
     reporter = msgspec.json.decode(raw[0], type=_Plain).fields["reporter"]
     assert isinstance(reporter, dict)
