@@ -7,7 +7,21 @@ from typing import ClassVar
 from aiohttp import web
 
 from adapters.auth import Anonymous, Auth, Basic, Bearer
-from adapters.base import BadTarget, Check, Feed, Fetched, Page, Partition, Readable, Record, Stream, Target
+from adapters.base import (
+    BadTarget,
+    Check,
+    Feed,
+    Fetched,
+    Hint,
+    Hook,
+    Keys,
+    Page,
+    Partition,
+    Readable,
+    Record,
+    Stream,
+    Target,
+)
 from adapters.http import Http, Limits
 from tidegate.demo.remotes.base import Remote
 from tidegate.demo.remotes.tokens import TokenServer
@@ -80,6 +94,20 @@ class Gated:
             reply = await self._http.get(f"/pages/{number}")
             record = Record("things", str(number), reply.body)
             yield Page(reply.sent_at, str(number), [record], end=number == PAGES)
+
+    async def census(
+        self, stream: str, partition: Partition, cursor: str | None
+    ) -> AsyncGenerator[Keys, None]:
+        keys = [str(number) for number in range(1, PAGES + 1)]
+        yield Keys(self._http.clock(), "", keys, end=True)
+
+    @staticmethod
+    def verify(hook: Hook, secret: str) -> bool:
+        return False
+
+    @staticmethod
+    def hint(hook: Hook) -> Hint:
+        return Hint(ignored="This sends none.")
 
     async def fetch(self, stream: str, keys: Sequence[str]) -> Fetched:
         replies = [await self._http.get(f"/pages/{key}") for key in keys]

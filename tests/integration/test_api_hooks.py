@@ -67,7 +67,7 @@ async def test_a_webhook_to_no_connection_is_not_found(api: Api) -> None:
 @pytest.mark.parametrize("headers", [{}, {"x_shelf_secret": "guessed"}])
 async def test_a_forged_webhook_opens_nothing(api: Api, headers: dict[str, str]) -> None:
     made = await api.shelf(webhook_secret="known to both")
-    status, answer = await send(api, made, **headers)
+    status, answer = await send(api, made, BOOKS, "", **headers)
     assert (status, answer["status"]) == (401, 401)
     assert await opened(api, made) == []
 

@@ -309,8 +309,8 @@ async def test_another_question_than_before_brings_a_census_with_the_same_sync(
 # --- what is embedded
 
 
-def remark(key: str, parent: str, **body: object) -> Any:
-    return thing(key, stream="remarks", parent=parent, **body)
+def remark(key: str, parent: str) -> Any:
+    return thing(key, stream="remarks", parent=parent)
 
 
 async def family(engine: House, script: Script, *steps: Any) -> Connection:
