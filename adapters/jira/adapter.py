@@ -19,6 +19,8 @@ from adapters.base import (
     Fetched,
     Forbidden,
     Gone,
+    Hint,
+    Hook,
     Keys,
     Missing,
     NotFound,
@@ -30,7 +32,7 @@ from adapters.base import (
     Target,
 )
 from adapters.http import Http, Limits
-from adapters.jira import census, hints
+from adapters.jira import census, hints, hooks
 from adapters.jira.cloud import Cloud
 from adapters.jira.datacenter import DataCenter
 from adapters.jira.embedded import CHANGELOGS, COMMENTS, EMBEDDED, WORKLOGS
@@ -173,6 +175,14 @@ class Jira:
         account = me.identity if me else ""
         query = fingerprint(restriction, since or "", account, *sorted(self._streams))
         return Question(zone_of(me.time_zone if me else None), restriction, parse_time(since), query, account)
+
+    @staticmethod
+    def verify(hook: Hook, secret: str) -> bool:
+        return hooks.verify(hook, secret)
+
+    @staticmethod
+    def hint(hook: Hook) -> Hint:
+        return hooks.hint(hook)
 
     async def fetch(self, stream: str, keys: Sequence[str]) -> Fetched:
         """The present issues: on Cloud however late the search index is, on Data Center as it knows them.
