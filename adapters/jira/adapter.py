@@ -28,6 +28,7 @@ from adapters.base import (
     Partition,
     QueryRejected,
     Readable,
+    Registered,
     Rejected,
     Target,
 )
@@ -39,6 +40,7 @@ from adapters.jira.embedded import CHANGELOGS, COMMENTS, EMBEDDED, WORKLOGS
 from adapters.jira.issue import ISSUES, Issue
 from adapters.jira.jql import zone_of
 from adapters.jira.question import Question
+from adapters.jira.registration import registrar
 from adapters.jira.site import Myself, ServerInfo, Site, server_info
 from adapters.jira.target import parse
 from adapters.jira.walk import OVERLAP, fingerprint, known, resumed
@@ -175,6 +177,21 @@ class Jira:
         account = me.identity if me else ""
         query = fingerprint(restriction, since or "", account, *sorted(self._streams))
         return Question(zone_of(me.time_zone if me else None), restriction, parse_time(since), query, account)
+
+    async def register(self, url: str, secret: str | None) -> Registered:
+        """A webhook about the issues of this connection, or about all of their projects if the query names
+        them: Jira tells nothing of an issue that leaves the query of a webhook.
+        """
+        site, question = await self._learn()
+        return await registrar(self._http, site.product).register(url, secret, question.restriction)
+
+    async def renew(self, id: str) -> Registered:
+        site, _ = await self._met("")
+        return await registrar(self._http, site.product).renew(id)
+
+    async def unregister(self, id: str) -> None:
+        site, _ = await self._met("")
+        await registrar(self._http, site.product).unregister(id)
 
     @staticmethod
     def verify(hook: Hook, secret: str) -> bool:

@@ -10,6 +10,11 @@ _PIECE = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|([()])|(\w+)|(.)""
 _ORDER = re.compile(r"order\s+by\b", re.IGNORECASE)
 _FILTER = re.compile(r"""\s*filter\s*=\s*(["']?)(\d+)\1\s*""", re.IGNORECASE)
 
+_VALUE = r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\w+)"""
+_PROJECTS = re.compile(
+    rf"project\s*(=\s*{_VALUE}|\bin\s*\(\s*{_VALUE}(\s*,\s*{_VALUE})*\s*\))", re.IGNORECASE
+)
+
 #: No account of the world has a clock further behind than this one: a literal of its local time is never
 #: too late, whatever zone Jira reads it in.
 WESTERNMOST: tzinfo = ZoneInfo("Etc/GMT+12")
@@ -40,6 +45,7 @@ def without_order(jql: str) -> str:
 
 
 def _pieces(jql: str) -> Iterator[tuple[int, str, str]]:
+    """Where they begin, whether `bracket`, `word` or lonely quotation `mark`, and their text."""
     for match in _PIECE.finditer(jql):
         quoted, bracket, word, other = match.groups()
         if bracket:
@@ -54,6 +60,24 @@ def filter_named(jql: str) -> str | None:
     """The id of the filter if the query is nothing but `filter = 12345`."""
     match = _FILTER.fullmatch(jql)
     return match[2] if match else None
+
+
+def projects_of(jql: str) -> str | None:
+    """The part of a query that says which projects all of its issues are in, if it says so as a whole."""
+    depth, cuts = 0, [(0, 0)]
+    for at, kind, text in _pieces(jql):
+        if kind == "bracket":
+            depth += 1 if text == "(" else -1
+        elif depth == 0 and kind == "word" and text.lower() == "and":
+            cuts.append((at, at + len(text)))
+        elif depth == 0 and kind == "word" and text.lower() == "or":
+            return None
+    if "|" in jql or "&" in jql:
+        # Other spellings of the same; a value may hold them, too.
+        return None
+    ends = [start for start, _ in cuts[1:]] + [len(jql)]
+    clauses = (jql[begin:end].strip() for (_, begin), end in zip(cuts, ends, strict=True))
+    return next((clause for clause in clauses if _PROJECTS.fullmatch(clause)), None)
 
 
 def both(*restrictions: str) -> str:

@@ -15,12 +15,15 @@ from tidegate.demo.remotes.base import Clock, Fault, Handler, Remote
 from tidegate.demo.remotes.jira_issue import Issue, Person
 from tidegate.demo.remotes.jira_model import SITE, JiraModel
 from tidegate.demo.remotes.jira_query import JqlRefused, Order, Query, compile_jql
+from tidegate.demo.remotes.jira_registrations import Administration, AppWebhooks
 from tidegate.demo.remotes.jira_site import JSON, Caller, JiraSite, authorization
+from tidegate.demo.remotes.jira_webhooks import Webhooks
 
 CLOUD_ID = "11223344-a1b2-3b33-c444-def123456789"
 GATEWAY = f"/ex/jira/{CLOUD_ID}"
 #: The scopes that reading issues needs (OpenAPI document); the site's own description needs none.
 READ_USER, READ_WORK = "read:jira-user", "read:jira-work"
+MANAGE_WEBHOOKS = "manage:jira-webhook"
 
 _PAGE = 50
 _PAGE_ID_ONLY = 5000
@@ -97,6 +100,7 @@ class JiraCloud(JiraSite):
         self._epoch = 0
         #: Tokens with scopes.
         self.grants: dict[str, Grant] = {}
+        self.webhooks = Webhooks(self, cloud=True)
 
     def routes(self, app: web.Application) -> None:
         for base in ("", GATEWAY):
@@ -118,6 +122,12 @@ class JiraCloud(JiraSite):
                 app.router.add_post(f"{api}/search/jql", self._let(self._search, READ_WORK))
                 count = f"{api}/search/approximate-count"
                 app.router.add_post(count, self._let(self._count, READ_WORK))
+        administration, apps = Administration(self), AppWebhooks(self, self._app)
+        app.router.add_route("*", "/rest/webhooks/1.0/webhook", administration.collection)
+        app.router.add_route("*", "/rest/webhooks/1.0/webhook/{number}", administration.one)
+        own = f"{GATEWAY}/rest/api/3/webhook"
+        app.router.add_put(f"{own}/refresh", self._let(apps.refresh, MANAGE_WEBHOOKS))
+        app.router.add_route("*", own, self._let(apps.collection, MANAGE_WEBHOOKS))
         app.router.add_get("/_edge/tenant_info", self._tenant)
         app.router.add_route("*", "/{anything:.*}", self._dead_link)
 
@@ -299,6 +309,12 @@ class JiraCloud(JiraSite):
         if grant is not None and (kind == "bearer" or self.people[grant.account_id].email == email):
             return self.people[grant.account_id]
         return self.people.get(self.tokens.get((email, secret), "")) if kind == "basic" else None
+
+    def _app(self, request: web.Request) -> str | None:
+        """The account that an OAuth app acts for: only apps come with an access token as Bearer."""
+        kind, _, secret = authorization(request)
+        grant = self.grants.get(secret) if kind == "bearer" and self._at_gateway(request) else None
+        return grant.account_id if grant else None
 
     def _at_gateway(self, request: web.Request) -> bool:
         return request.path.startswith(GATEWAY)

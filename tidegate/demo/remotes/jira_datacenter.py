@@ -9,7 +9,9 @@ from tidegate.demo.remotes.base import Clock, Fault, Handler, Remote
 from tidegate.demo.remotes.jira_issue import Issue, Person, ServerRenderer
 from tidegate.demo.remotes.jira_model import JiraModel
 from tidegate.demo.remotes.jira_query import JqlRefused, compile_jql
+from tidegate.demo.remotes.jira_registrations import Administration
 from tidegate.demo.remotes.jira_site import JSON, JiraSite, authorization
+from tidegate.demo.remotes.jira_webhooks import Webhooks
 
 _PAGE = 50
 _HTML = {"Content-Type": "text/html;charset=UTF-8"}
@@ -60,6 +62,7 @@ class JiraDataCenter(JiraSite):
         self.worklogs_page = None
         self.pats: dict[str, str] = {}
         self.failed_logins: dict[str, int] = {}
+        self.webhooks = Webhooks(self, cloud=False)
 
     @property
     def base(self) -> str:
@@ -77,6 +80,9 @@ class JiraDataCenter(JiraSite):
             app.router.add_get(f"{api}/issue/{{key}}/worklog", self._let(self.worklogs))
             app.router.add_get(f"{api}/search", self._let(self._search))
             app.router.add_post(f"{api}/search", self._let(self._search))
+        administration, own = Administration(self), f"{self.context}/rest/webhooks/1.0/webhook"
+        app.router.add_route("*", own, self._let(administration.collection))
+        app.router.add_route("*", f"{own}/{{number}}", self._let(administration.one))
         app.router.add_route("*", "/{anything:.*}", self._nothing)
 
     # People

@@ -48,6 +48,8 @@ class JiraModel:
         #: Whether a query that names an issue which is not there is refused.
         self.refuses_unknown_issues = True
         self.people: dict[str, Person] = {}
+        #: The ids of accounts with the permission to administer Jira.
+        self.administrators: set[str] = set()
         self.tokens: dict[tuple[str, str], str] = {}
         self.projects: dict[str, int] = {}
         self.hidden_projects: set[str] = set()
@@ -198,7 +200,7 @@ class JiraModel:
         return self.update_issue(issue_id, project=project, number=number)
 
     def delete_issue(self, issue_id: int) -> None:
-        del self.issues[issue_id]
+        self.changed(self.issues.pop(issue_id), None)
         self._bodies.pop(issue_id, None)
         self._revision += 1
         self._to_index(issue_id, None)
@@ -290,8 +292,13 @@ class JiraModel:
         return next((issue for issue in self.issues.values() if issue.key == key), None)
 
     def _store(self, issue: Issue) -> None:
+        before = self.issues.get(issue.id)
         self.issues[issue.id] = issue
         self._to_index(issue.id, issue)
+        self.changed(before, issue)
+
+    def changed(self, before: Issue | None, after: Issue | None) -> None:
+        """Called for every change of an issue, with None for what is not there."""
 
     def _to_index(self, issue_id: int, state: Issue | None) -> None:
         self._pending.append((self.clock.now() + self.lag, self._revision, issue_id, state))

@@ -15,6 +15,7 @@ from tidegate.demo.remotes.base import Remote
 from tidegate.demo.remotes.jira_issue import Issue, Person
 from tidegate.demo.remotes.jira_lists import sliced
 from tidegate.demo.remotes.jira_model import JiraModel
+from tidegate.demo.remotes.jira_webhooks import Webhooks
 
 JSON = "application/json;charset=UTF-8"
 
@@ -55,10 +56,23 @@ class JiraSite(JiraModel, Remote):
     comments_page = 100
     #: The most worklogs; None where there are no pages.
     worklogs_page: int | None = 5000
+    #: What is registered here, and what was sent.
+    webhooks: Webhooks
 
     @abstractmethod
     def person(self, request: web.Request) -> Person | None:
         """The account of the request's credential, None for strangers and for what is refused."""
+
+    def changed(self, before: Issue | None, after: Issue | None) -> None:
+        self.webhooks.changed(before, after)
+
+    async def close(self) -> None:
+        await self.webhooks.close()
+        await super().close()
+
+    def seen_by(self, account_id: str) -> Caller:
+        """How an account's queries are read; those of nobody see everything that is not hidden."""
+        return Caller(self, self.people.get(account_id) or next(iter(self.people.values()), None))
 
     async def myself(self, request: web.Request) -> web.StreamResponse:
         person = self.person(request)
