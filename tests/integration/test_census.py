@@ -12,10 +12,11 @@ from adapters.base import Family, Gone, Missing, Rejected, Unavailable, Unreadab
 from scheduler.dispatch import Request
 from scheduler.due import open_due
 from store.connections import Connection
-from store.database import now
+from store.database import clock, now
 from store.purge import purge_some
 from store.schema import census_seen
 from store.syncs import Counts, Receipt, Sync
+from store.tombstones import When, bury
 from tests.adapter_double import SYSTEM, Script, Step, thing
 from tests.engine import connect, connection_row, set_connection
 from tests.house import House
@@ -395,3 +396,15 @@ async def test_what_a_census_noted_is_forgotten_after_its_sync(
     async with engine.database.read() as connection:
         left = (await connection.execute(select(func.count()).select_from(census_seen))).scalar_one()
     assert left == 0
+
+
+async def test_what_was_observed_after_it_was_asked_for_is_not_gone(
+    engine: House, script: Script, copied: Connection
+) -> None:
+    table = engine.deps.tables.get(SYSTEM, "things")
+    async with engine.database.write() as connection:
+        at = await clock(connection)
+        asked_before = When(copied.id, at - timedelta(hours=1), at)
+        buried = await bury(connection, engine.deps.tables, table, asked_before, {"t1": "deleted"}, 7)
+    assert (buried.change, buried.counts) == (7, {})
+    assert await tombstones(engine) == {}
