@@ -5,9 +5,10 @@ from datetime import timedelta
 from typing import ClassVar, Protocol
 
 from adapters.auth import Anonymous, Auth
-from adapters.azure import build, builds, credential, item, pipelines, projects, urls, work_items
+from adapters.azure import build, builds, credential, hooks, item, pipelines, projects, urls, work_items
 from adapters.azure.project_list import ProjectList
 from adapters.azure.site import Site
+from adapters.azure.subscriptions import Subscriptions
 from adapters.base import (
     AdapterError,
     AuthFailed,
@@ -15,11 +16,15 @@ from adapters.base import (
     Feed,
     Fetched,
     Forbidden,
+    Hint,
+    Hook,
+    Keys,
     NotFound,
     Page,
     Partition,
     QueryRejected,
     Readable,
+    Registered,
     Target,
 )
 from adapters.http import Http, Limits
@@ -33,6 +38,7 @@ class Source(Protocol):
     def feed(self) -> Feed: ...
     async def partitions(self) -> Sequence[Partition]: ...
     def read(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]: ...
+    def census(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Keys, None]: ...
     async def fetch(self, keys: Sequence[str]) -> Fetched: ...
     async def check(self) -> Readable: ...
 
@@ -53,6 +59,7 @@ class Azure:
         self._site = site = Site(http, target)
         since = parse_time(target.options.get("since"))
         listed = ProjectList(site)
+        self._subscriptions = Subscriptions(site, listed)
         self._sources: Mapping[str, Source] = {
             projects.NAME: projects.Projects(site, listed),
             item.NAME: work_items.WorkItems(site, listed, since, self.overlap, self.query_size),
@@ -68,6 +75,14 @@ class Azure:
     def auth(kind: str, username: str | None, reveal: Callable[[], str]) -> Auth:
         """A personal access token goes as Basic with an empty user name; a token of Entra as Bearer."""
         return credential.auth(kind, username, reveal)
+
+    @staticmethod
+    def verify(hook: Hook, secret: str) -> bool:
+        return hooks.verify(hook, secret)
+
+    @staticmethod
+    def hint(hook: Hook) -> Hint:
+        return hooks.hint(hook)
 
     async def check(self) -> Check:
         """Who we are, what is there, and what can be read; a stream's own refusal is its problem alone."""
@@ -104,3 +119,17 @@ class Azure:
 
     async def fetch(self, stream: str, keys: Sequence[str]) -> Fetched:
         return await self._sources[stream].fetch(keys)
+
+    def census(self, stream: str, partition: Partition, cursor: str | None) -> AsyncGenerator[Keys, None]:
+        return self._sources[stream].census(partition, cursor)
+
+    async def register(self, url: str, secret: str | None) -> Registered:
+        """One service hook subscription for each kind of event; together they are one webhook to us."""
+        return await self._subscriptions.make(url, secret)
+
+    async def renew(self, id: str) -> Registered:
+        """Subscriptions do not expire; this only sees whether all are there and switched on."""
+        return await self._subscriptions.keep(id)
+
+    async def unregister(self, id: str) -> None:
+        await self._subscriptions.remove(id)

@@ -18,6 +18,7 @@ from adapters.base import (
     Fetched,
     Forbidden,
     Gone,
+    Keys,
     Missing,
     NotFound,
     Page,
@@ -33,6 +34,8 @@ from adapters.reply import Reply, decode
 FEED = Feed(NAME, (STREAM,))
 #: Builds in one answer, of about 6 KB each. The remote gives out up to 5,000.
 PAGE = 200
+#: Of a census, which keeps nothing of them but the id. No list of builds can do without their bodies.
+CENSUS_PAGE = 1000
 _PATH = "/_apis/build/builds"
 
 
@@ -51,6 +54,16 @@ class _Walk(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def text(self) -> str:
         return msgspec.json.encode(self).decode()
+
+
+_Step = tuple[Reply, list[msgspec.Raw], bool, _Walk]
+
+
+class _Id(msgspec.Struct, frozen=True):
+    id: int
+
+
+_id = msgspec.json.Decoder(_Id)
 
 
 class Builds:
@@ -74,6 +87,22 @@ class Builds:
 
     async def read(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]:
         walk = msgspec.json.decode(cursor, type=_Walk) if cursor else _Walk(since=self._since)
+        async for reply, values, only, after in self._walked(partition, walk):
+            found = [read_build(raw, partition.name) for raw in values]
+            await self._site.prove(reply)
+            yield self._page(reply, found, after, only=only)
+
+    async def census(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Keys, None]:
+        """The ids of a project's builds, each page proven to be for us."""
+        walk = _Walk(since=self._since, size=CENSUS_PAGE)
+        walk = msgspec.json.decode(cursor, type=_Walk) if cursor else walk
+        async for reply, values, _, after in self._walked(partition, walk):
+            ids = [str(key) for raw in values if (key := _key(raw)) is not None]
+            await self._site.prove(reply, anew=True)
+            yield Keys(reply.sent_at, after.text, ids, end=not after.token)
+
+    async def _walked(self, partition: Partition, walk: _Walk) -> AsyncGenerator[_Step, None]:
+        """Answers in the order of queueing, each with where to go on, and whether it is all there is."""
         patience = Patience(self._site.host, f"builds of {partition.mark or partition.name}", walk.token)
         while True:
             try:
@@ -83,13 +112,12 @@ class Builds:
                     raise
                 walk = msgspec.structs.replace(walk, size=max(1, walk.size // 4))
                 continue
-            found = [read_build(raw, partition.name) for raw in decode(reply, Envelope).value]
-            await self._site.prove(reply)
+            values = decode(reply, Envelope).value
             token = next_token(reply)
-            patience.spend(token, len(found))
+            patience.spend(token, len(values))
             only = not walk.token and not token
             walk = msgspec.structs.replace(walk, started=walk.started or reply.asked_at, token=token)
-            yield self._page(reply, found, walk, only=only)
+            yield reply, values, only, walk
             if not token:
                 return
 
@@ -126,9 +154,9 @@ class Builds:
             except (Forbidden, NotFound, QueryRejected) as e:
                 refusal = e
                 continue
-            await self._site.prove(reply)
             observed_at = observed_at or reply.sent_at
             found |= self._asked_for(reply, left)
+            await self._site.prove(reply, anew=any(key not in found for key in left))
         if refusal is not None and observed_at is None:
             raise refusal
         gone: list[tuple[str, Gone]] = [(key, "deleted") for key, build in found.items() if build.deleted]
@@ -163,6 +191,14 @@ class Builds:
             decode(reply, Envelope)
 
         return await self._projects.each(BUILDS, ask)
+
+
+def _key(raw: msgspec.Raw) -> int | None:
+    """The id of a build; what has none is not counted, and was rejected when it was read."""
+    try:
+        return _id.decode(raw).id
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _asking(walk: _Walk) -> dict[str, str]:

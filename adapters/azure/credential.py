@@ -23,6 +23,11 @@ class Need(msgspec.Struct, frozen=True):
 PROJECTS = Need("projects", "Project and Team (Read)", "View project-level information")
 WORK_ITEMS = Need("work items", "Work Items (Read)", "View work items in this node")
 BUILDS = Need("builds", "Build (Read)", "View builds")
+HOOKS = Need(
+    "service hook subscriptions",
+    "Work Items (Read) and Build (Read)",
+    "Edit subscriptions (of service hooks)",
+)
 PIPELINES = Need("pipelines", "Build (Read)", "View build pipeline")
 
 _PAT_HINT = (

@@ -16,6 +16,8 @@ from adapters.base import (
     Column,
     Feed,
     Fetched,
+    Gone,
+    Keys,
     Missing,
     NotFound,
     Page,
@@ -57,6 +59,8 @@ STREAM = Stream(
 FEED = Feed(NAME, (STREAM,))
 #: Definitions in one answer. A designed one, with all its steps, has 100 KB and more.
 PAGE = 100
+#: Of a census, which asks for the shallow form.
+CENSUS_PAGE = 1000
 _PATH = "/_apis/build/definitions"
 _WHOLE = {"includeAllProperties": "true"}
 
@@ -96,7 +100,12 @@ class _Walk(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.json.encode(self).decode()
 
 
+class _Id(msgspec.Struct, frozen=True):
+    id: int
+
+
 _pipeline = msgspec.json.Decoder(_Pipeline)
+_id = msgspec.json.Decoder(_Id)
 
 
 def read_pipeline(raw: msgspec.Raw, project: str) -> Record | Rejected:
@@ -195,29 +204,58 @@ class Pipelines:
             end=not walk.token,
         )
 
+    async def census(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Keys, None]:
+        """The ids of a project's pipelines in the order of their names, each page proven to be for us."""
+        token = msgspec.json.decode(cursor, type=_Walk).token if cursor else ""
+        patience = Patience(self._site.host, f"pipelines of {partition.mark or partition.name}", token)
+        while True:
+            asking = {"queryOrder": "definitionNameAscending", "$top": str(CENSUS_PAGE)}
+            asking |= {"continuationToken": token} if token else {}
+            reply = await self._site.get(f"/{segment(partition.name)}{_PATH}", asking, PIPELINES)
+            values = decode(reply, Envelope).value
+            await self._site.prove(reply, anew=True)
+            ids = [number for raw in values if (number := _number(raw)) is not None]
+            token = next_token(reply)
+            patience.spend(token, len(values))
+            keys = [f"{partition.name}/{number}" for number in ids]
+            yield Keys(reply.sent_at, _Walk(token=token).text, keys, end=not token)
+            if not token:
+                return
+
     async def fetch(self, keys: Sequence[str]) -> Fetched:
-        """Pipelines by key, a request for each project; what became of a missing one cannot be proved."""
+        """Pipelines by key, a request for each project.
+
+        What became of a missing one cannot be proved, unless its whole project is in the bin.
+        """
         asked_at: datetime | None = None
-        records: list[Record] = []
-        place = await self._site.place()
-        mine = {project.id for project in await self._projects.all()} if place.project is not None else None
+        found: dict[str, Record] = {}
         for project, ids in _by_project(keys).items():
-            if mine is not None and project not in mine:
-                continue
             asking = {**_WHOLE, "definitionIds": ",".join(ids)}
             try:
                 reply = await self._site.get(f"/{segment(project)}{_PATH}", asking, PIPELINES)
             except NotFound:
                 continue
-            await self._site.prove(reply)
             asked_at = asked_at or reply.sent_at
             read = [read_pipeline(raw, project) for raw in decode(reply, Envelope).value]
             if any(isinstance(one, Rejected) for one in read):
                 raise Unreadable(f"{self._site.host} answered for pipelines with something else.")
-            records += [one for one in read if isinstance(one, Record) and one.key in set(keys)]
-        there = {record.key for record in records}
-        missing = [Missing(key, "hidden") for key in dict.fromkeys(keys) if key not in there]
+            await self._site.prove(reply, anew=len(read) < len(ids))
+            found |= {one.key: one for one in read if isinstance(one, Record) and one.key in set(keys)}
+        mine = await self._mine()
+        records = [one for one in found.values() if mine is None or one.parent in mine]
+        missing = [Missing(one.key, "left") for one in found.values() if one not in records]
+        missing += await self._missing([key for key in dict.fromkeys(keys) if key not in found])
         return Fetched(asked_at or self._site.now(), records, missing=missing)
+
+    async def _mine(self) -> set[str] | None:
+        """The one project that is read; None if all are."""
+        place = await self._site.place()
+        return None if place.project is None else {project.id for project in await self._projects.all()}
+
+    async def _missing(self, keys: Sequence[str]) -> list[Missing]:
+        binned = await self._projects.binned() if keys else set[str]()
+        whys: list[Gone] = ["deleted" if key.partition("/")[0] in binned else "hidden" for key in keys]
+        return [Missing(key, why) for key, why in zip(keys, whys, strict=True)]
 
     async def check(self) -> Readable:
         """How many pipelines there are, where they are few enough to be listed for that."""
@@ -228,6 +266,14 @@ class Pipelines:
             return None if next_token(reply) else len(listed)
 
         return await self._projects.each(PIPELINES, ask)
+
+
+def _number(raw: msgspec.Raw) -> int | None:
+    """The id of a pipeline; what has none is not counted, and was rejected when it was read."""
+    try:
+        return _id.decode(raw).id
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _asking(walk: _Walk) -> dict[str, str]:

@@ -8,20 +8,19 @@ import msgspec
 from adapters.azure.credential import PROJECTS
 from adapters.azure.listing import Patience, next_token
 from adapters.azure.project_list import ProjectList
-from adapters.azure.site import PROJECTS_PARAMS, PROJECTS_PATH, Envelope, Site
+from adapters.azure.site import PROJECTS_PATH, Envelope, Site
 from adapters.azure.urls import segment
 from adapters.azure.values import moment, text
 from adapters.base import (
     Column,
     Feed,
     Fetched,
-    Forbidden,
     Gone,
+    Keys,
     Missing,
     NotFound,
     Page,
     Partition,
-    QueryRejected,
     Readable,
     Record,
     Rejected,
@@ -69,7 +68,6 @@ class _Walk(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _record = msgspec.json.Decoder(_Project)
-_id = msgspec.json.Decoder(_Id)
 
 
 def read_project(raw: msgspec.Raw) -> tuple[Record | Rejected, _Project | None]:
@@ -107,34 +105,45 @@ class Projects:
 
     async def read(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]:
         """There is one partition, so its name adds nothing."""
+        async for page in self._walked(cursor):
+            yield page
+
+    async def census(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Keys, None]:
+        """The same requests, as a list of projects tells little more than keys; each proven to be for us."""
+        async for page in self._walked(cursor, anew=True):
+            keys = [record.key for record in page.records]
+            yield Keys(page.observed_at, page.cursor, keys, end=page.end)
+
+    async def _walked(self, cursor: str | None, *, anew: bool = False) -> AsyncGenerator[Page, None]:
         place = await self._site.place()
         if place.project is not None:
-            yield await self._only(place.project)
+            yield await self._only(place.project, anew=anew)
             return
         walk = msgspec.json.decode(cursor, type=_Walk) if cursor else _Walk()
         patience = Patience(self._site.host, NAME, walk.token)
         while True:
-            page, token = await self._page(walk)
+            page, token = await self._page(walk, anew=anew)
             patience.spend(token, len(page.records) + len(page.rejected))
             yield page
             if not token:
                 return
             walk = msgspec.json.decode(page.cursor, type=_Walk)
 
-    async def _only(self, name: str) -> Page:
+    async def _only(self, name: str, *, anew: bool) -> Page:
         reply = await self._projects.ask()
         read, project = read_project(msgspec.Raw(_whole(reply)))
         if isinstance(read, Rejected):
             raise Unreadable(f"{self._site.host} answered for the project {name} with something else.")
-        await self._site.prove(reply, private=project is not None and project.visibility != "public")
+        private = project is not None and project.visibility != "public"
+        await self._site.prove(reply, private=private, anew=anew)
         return Page(reply.sent_at, _encode(_Walk()), [read], expected={NAME: 1}, end=True)
 
-    async def _page(self, walk: _Walk) -> tuple[Page, str]:
+    async def _page(self, walk: _Walk, *, anew: bool) -> tuple[Page, str]:
         """One page of the list and the token of the next; empty at the end."""
         reply = await self._projects.ask(walk.token)
         found = [read_project(raw) for raw in decode(reply, Envelope).value]
         private = any(project and project.visibility != "public" for _, project in found)
-        await self._site.prove(reply, private=private)
+        await self._site.prove(reply, private=private, anew=anew)
         token = next_token(reply)
         seen = walk.seen + len(found)
         page = Page(
@@ -151,7 +160,7 @@ class Projects:
         """Projects by GUID: those of the list as `read` sees them, the others asked for one by one."""
         observed_at: datetime | None = None
         listed: dict[str, Record] = {}
-        async for page in self.read(Partition("all"), None):
+        async for page in self._walked(None, anew=True):
             observed_at = observed_at or page.observed_at
             listed |= {record.key: record for record in page.records}
         records, missing = [], []
@@ -171,7 +180,7 @@ class Projects:
         try:
             reply = await self._site.get(f"{PROJECTS_PATH}/{segment(key)}", None, PROJECTS)
         except NotFound:
-            return "deleted" if key.lower() in await self._deleted() else "hidden"
+            return "deleted" if key.lower() in await self._projects.binned() else "hidden"
         read, project = read_project(msgspec.Raw(_whole(reply)))
         if isinstance(read, Rejected) or project is None:
             raise Unreadable(f"{self._site.host} answered for a project with something else.")
@@ -179,19 +188,10 @@ class Projects:
             return "deleted"
         return "left" if place.project is not None else read
 
-    async def _deleted(self) -> set[str]:
-        """The projects in the bin; empty where we may not look into it."""
-        asking = PROJECTS_PARAMS | {"stateFilter": "deleted", "$top": "1000"}
-        try:
-            reply = await self._site.get(PROJECTS_PATH, asking, PROJECTS)
-        except (Forbidden, NotFound, QueryRejected):
-            return set()
-        return {_id.decode(raw).id.lower() for raw in decode(reply, Envelope).value}
-
     async def check(self) -> Readable:
         """How many projects are shown to us."""
         count = 0
-        async for page in self.read(Partition("all"), None):
+        async for page in self._walked(None):
             count += len(page.records) + len(page.rejected)
         return Readable(True, count)
 

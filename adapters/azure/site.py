@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -33,6 +34,7 @@ _NOT_FOUND_HINT = (
 )
 
 Ask = Callable[[str], Awaitable[Reply]]
+Method = Literal["POST", "PUT", "DELETE"]
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -65,8 +67,8 @@ class Site:
         self.hosted = self.host == SERVICES
         # Scopes that our credential lacks, and whose it is: asked once, not for each project.
         self._lacking: dict[str, str] = {}
-        # Who goes anonymously claims nothing that would have to be proved.
-        self._known = http.anonymous
+        # Whether an earlier answer proved who we are, and whether answers here name whoever asks.
+        self._known = self._naming = False
 
     @property
     def host(self) -> str:
@@ -140,6 +142,15 @@ class Site:
         await self.prove(reply)
         return reply
 
+    async def change(self, method: Method, path: str, body: object, need: Need) -> Reply:
+        """Make, change or remove something. Never taken for a question that may be asked again."""
+        root = (await self.place()).root
+
+        async def ask(version: str) -> Reply:
+            return await self._http.change(method, f"{root}{path}?api-version={version}", body, self._judge)
+
+        return await self._answer(ask, root, need)
+
     async def _get(self, root: str, path: str, params: Mapping[str, str] | None, need: Need) -> Reply:
         async def ask(version: str) -> Reply:
             asking = {"api-version": version, **(params or {})}
@@ -207,23 +218,33 @@ class Site:
             self.hosted = True
         return judge(reply)
 
-    async def prove(self, reply: Reply, *, private: bool = False) -> None:
+    async def prove(self, reply: Reply, *, private: bool = False, anew: bool = False) -> None:
         """Raise `AuthFailed` if our credential was silently taken for nobody's.
 
         An organisation with public projects answers a bad token with its public part and status 200.
-        Who is named in X-VSS-UserData is known, and so is who sees something `private`; else we ask.
+        Who is named in X-VSS-UserData is known, and so is who sees something `private`; else we ask, once,
+        unless answers that named us do so no more. With `anew` no earlier answer speaks for this one: what
+        rests on something being absent from it would be wrong in the public part.
         """
-        if self._known:
+        # Who goes anonymously claims nothing that would have to be proved.
+        if self._http.anonymous:
             return
         user = reply.headers.get("X-VSS-UserData", "").partition(":")[0]
-        if not private and (not user or user in NOBODY):
-            identity = await self.identity()
-            if identity and identity.anonymous:
-                raise AuthFailed(
-                    f"{self.host} does not know this credential and shows only what is public.",
-                    self.refused_hint,
-                )
+        if user and user not in NOBODY:
+            self._known = self._naming = True
+            return
+        if not private and (anew or self._naming or not self._known):
+            await self.vouch()
         self._known = True
+
+    async def vouch(self) -> None:
+        """Ask who we are. Raises `AuthFailed` if that is nobody, though we have a credential."""
+        identity = None if self._http.anonymous else await self.identity()
+        if identity and identity.anonymous:
+            raise AuthFailed(
+                f"{self.host} does not know this credential and shows only what is public.",
+                self.refused_hint,
+            )
 
     async def identity(self) -> Identity | None:
         """Who we are there; None where the remote does not tell."""

@@ -1,60 +1,40 @@
 """Work items: ids by query, oldest id first, bodies in batches of 200."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 
+from adapters.azure import absent
 from adapters.azure.credential import WORK_ITEMS
-from adapters.azure.errors import TooManyItems
 from adapters.azure.item import NAME, STREAM, read_item
 from adapters.azure.project_list import ProjectList
+from adapters.azure.query import Ids, Queries
 from adapters.azure.site import Envelope, Site
-from adapters.azure.urls import segment
 from adapters.azure.values import is_id
 from adapters.base import (
     Feed,
     Fetched,
-    Forbidden,
-    Gone,
+    Keys,
     Missing,
-    NotFound,
     Page,
     Partition,
-    QueryRejected,
     Readable,
     Record,
     Rejected,
     Unavailable,
     Unreadable,
 )
-from adapters.reply import decode
+from adapters.reply import Reply, decode
 
 FEED = Feed(NAME, (STREAM,))
 #: More ids in one request are refused (VS403474, vendor docs).
 BATCH = 200
 _NULL = b"null"
-_WIQL = "/_apis/wit/wiql"
 _BODIES = "/_apis/wit/workitemsbatch"
-_BIN = "/_apis/wit/recyclebin"
-_GUID_LENGTH = 36
 # Fewer may well be deleted between two requests; so many at once are rather withheld.
 _SUSPICIOUS = 10
-
-
-class _Reference(msgspec.Struct, frozen=True):
-    id: int
-
-
-class _Answer(msgspec.Struct, frozen=True, rename="camel"):
-    work_items: list[_Reference]
-
-
-class _Deleted(msgspec.Struct, frozen=True):
-    """An entry of the recycle bin; one that is not there comes with a `code` and a message."""
-
-    id: int | str
-    code: int = 200
+_KEYS_A_PAGE = 5000
 
 
 class _Walk(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -74,19 +54,9 @@ class _Walk(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.json.encode(self).decode()
 
 
-class _Ids(msgspec.Struct, frozen=True):
-    """What a query answered. Ids up to `through` are all here; `final` if the remote has none beyond."""
-
-    ids: list[int]
-    through: int
-    final: bool
-    sent_at: datetime
-    asked_at: datetime
-
-
 class _Bodies(msgspec.Struct, frozen=True):
     asked: Sequence[int]
-    sent_at: datetime
+    reply: Reply
     records: list[Record]
     rejected: list[Rejected]
 
@@ -104,11 +74,9 @@ class WorkItems:
     ) -> None:
         """`most` ids are asked for in one query."""
         self._site = site
-        self._projects = projects
         self._since = since
         self._overlap = overlap
-        self._most = most
-        self._project: str | None = None
+        self._queries = Queries(site, projects, most)
 
     async def partitions(self) -> Sequence[Partition]:
         place = await self._site.place()
@@ -119,7 +87,7 @@ class WorkItems:
         walk = msgspec.json.decode(cursor, type=_Walk) if cursor else _Walk(since=self._since)
         final = False
         while not final:
-            found = await self._ids(walk)
+            found = await self._queries.above(walk.last, walk.since)
             walk = msgspec.structs.replace(walk, started=walk.started or found.asked_at)
             final = found.final
             async for page, after in self._pages(walk, found):
@@ -127,10 +95,24 @@ class WorkItems:
                 yield page
             walk = msgspec.structs.replace(walk, last=found.through)
 
-    async def _pages(self, walk: _Walk, found: _Ids) -> AsyncGenerator[tuple[Page, _Walk], None]:
+    async def census(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Keys, None]:
+        """The ids of the queries, each answer proven to be for us. One partition, as in reading."""
+        last, final = (msgspec.json.decode(cursor, type=_Walk).last if cursor else 0), False
+        while not final:
+            found = await self._queries.above(last, self._since)
+            await self._site.prove(found.reply, anew=True)
+            last, final = found.through, found.final
+            for at in range(0, max(len(found.ids), 1), _KEYS_A_PAGE):
+                ids = found.ids[at : at + _KEYS_A_PAGE]
+                through = at + _KEYS_A_PAGE >= len(found.ids)
+                after = _Walk(last=last if through else ids[-1])
+                yield Keys(found.reply.sent_at, after.text, list(map(str, ids)), end=final and through)
+
+    async def _pages(self, walk: _Walk, found: Ids) -> AsyncGenerator[tuple[Page, _Walk], None]:
         """A page a batch. At the end of the last the walk is over, and the next one's start is known."""
         if found.final and not found.ids:
-            yield Page(found.sent_at, self._over(walk), expected={NAME: walk.seen}, end=True), walk
+            sent_at = found.reply.sent_at
+            yield Page(sent_at, self._over(walk), expected={NAME: walk.seen}, end=True), walk
         for at in range(0, len(found.ids), BATCH):
             answer = await self._listed(found.ids[at : at + BATCH])
             left = len(found.ids) - at - len(answer.asked)
@@ -139,7 +121,7 @@ class WorkItems:
             walk = msgspec.structs.replace(walk, last=answer.asked[-1], seen=seen)
             end = found.final and left == 0
             page = Page(
-                answer.sent_at,
+                answer.reply.sent_at,
                 self._over(walk) if end else walk.text,
                 answer.records,
                 answer.rejected,
@@ -151,58 +133,6 @@ class WorkItems:
     def _over(self, walk: _Walk) -> str:
         return _Walk(since=walk.started - self._overlap if walk.started else walk.since).text
 
-    async def _ids(self, walk: _Walk) -> _Ids:
-        """The next ids. Where the remote refuses an open query for its size, a bounded one is asked."""
-        try:
-            return await self._query(walk, self._most, None)
-        except TooManyItems:
-            span = self._most
-        while True:
-            try:
-                return await self._query(walk, span, walk.last + span)
-            except TooManyItems:
-                if span == 1:
-                    raise
-                span = max(span // 2, 1)
-
-    async def _query(self, walk: _Walk, most: int, through: int | None) -> _Ids:
-        conditions = [f"[System.Id] > {walk.last}"]
-        if through is not None:
-            conditions.append(f"[System.Id] <= {through}")
-        if walk.since is not None:
-            conditions.append(f"[System.ChangedDate] >= '{walk.since:%Y-%m-%dT%H:%M:%SZ}'")
-        path, scope = await self._scope()
-        reply = await self._site.post(
-            path,
-            {"query": _wiql([*scope, *conditions])},
-            # Without time precision a time in a condition is refused (reported by users).
-            {"timePrecision": "true", "$top": str(most)},
-            WORK_ITEMS,
-        )
-        ids = [item.id for item in decode(reply, _Answer).work_items]
-        top = through or (ids[-1] if ids else walk.last)
-        if len(ids) > most or any(a >= b for a, b in zip([walk.last, *ids], [*ids, top + 1], strict=True)):
-            raise Unreadable(f"{self._site.host} answered a query for ids with others than asked for.")
-        return _Ids(ids, top, through is None and len(ids) < most, reply.sent_at, reply.asked_at)
-
-    async def _scope(self) -> tuple[str, list[str]]:
-        """Path and condition that keep a query in the project; the path alone does not restrict it."""
-        project = await self._project_name()
-        if project is None:
-            return _WIQL, []
-        quoted = project.replace("'", "''")
-        return f"/{segment(project)}{_WIQL}", [f"[System.TeamProject] = '{quoted}'"]
-
-    async def _project_name(self) -> str | None:
-        """The project's name: a condition takes no id, so for an id the name is asked once."""
-        place = await self._site.place()
-        if self._project is None and place.project is not None:
-            name = place.project
-            if len(name) == _GUID_LENGTH and name.count("-") == 4:
-                name = next((project.name for project in await self._projects.all()), name)
-            self._project = name
-        return self._project
-
     async def _bodies(self, ids: Sequence[int]) -> _Bodies:
         """What these ids are now; deleted and hidden ones come as null, or not at all."""
         asking = {"ids": ids, "$expand": "relations", "errorPolicy": "omit"}
@@ -212,7 +142,7 @@ class WorkItems:
         hints = ids if len(values) == len(ids) else [None] * len(values)
         found = [read_item(raw, hint) for raw, hint in zip(values, hints, strict=True) if bytes(raw) != _NULL]
         records = [read for read in found if isinstance(read, Record)]
-        return _Bodies(ids, reply.sent_at, records, [read for read in found if isinstance(read, Rejected)])
+        return _Bodies(ids, reply, records, [read for read in found if isinstance(read, Rejected)])
 
     async def _listed(self, ids: Sequence[int]) -> _Bodies:
         """The bodies of ids that a query has just named."""
@@ -225,53 +155,39 @@ class WorkItems:
         return bodies
 
     async def fetch(self, keys: Sequence[str]) -> Fetched:
-        """Work items by id; of a missing one the recycle bin is the only proof that it was deleted."""
+        """Work items by id. One in another project than the connection's has left."""
         ids = sorted({int(key) for key in keys if is_id(key)})
-        bodies = await self._bodies(ids) if ids else _Bodies(ids, self._site.now(), [], [])
+        if not ids:
+            missing = [Missing(key, "hidden") for key in dict.fromkeys(keys)]
+            return Fetched(self._site.now(), missing=missing)
+        bodies = await self._bodies(ids)
         if any(read.key is None for read in bodies.rejected):
             raise Unreadable(f"{self._site.host} answered for work items with something else.")
-        project = await self._project_name()
         found = {record.key: record for record in bodies.records if record.key in set(keys)}
-        away = [key for key, record in found.items() if project and not _in_project(record, project)]
+        away = await self._away(found.values())
         missing = [Missing(key, "left") for key in away]
         settled = {*found, *(read.key for read in bodies.rejected)}
-        unknown = [key for key in dict.fromkeys(keys) if key not in settled]
-        in_bin = await self._in_bin([key for key in unknown if is_id(key)])
-        for key in unknown:
-            reason: Gone = "deleted" if key in in_bin else "hidden"
-            missing.append(Missing(key, reason))
+        if unknown := [key for key in dict.fromkeys(keys) if key not in settled]:
+            await self._site.prove(bodies.reply, anew=True)
+            why = await absent.reasons(self._site, self._queries, unknown)
+            missing += [Missing(key, reason) for key, reason in why.items()]
         records = [record for key, record in found.items() if key not in away]
-        return Fetched(bodies.sent_at, records, bodies.rejected, missing)
+        return Fetched(bodies.reply.sent_at, records, bodies.rejected, missing)
 
-    async def _in_bin(self, keys: Sequence[str]) -> set[str]:
-        """Which of these the recycle bin holds; none where we may not look into it."""
-        if not keys:
+    async def _away(self, records: Collection[Record]) -> set[str]:
+        """The keys of those outside of the one project that is read.
+
+        Before any is believed to be, the project is looked up: under its old name all would be outside.
+        """
+        project = await self._queries.project()
+        if project is None or all(_in_project(record, project) for record in records):
             return set()
-        try:
-            reply = await self._site.get(_BIN, {"ids": ",".join(keys)}, WORK_ITEMS)
-        except (Forbidden, NotFound, QueryRejected):
-            return set()
-        # Seen both bare and in the usual envelope (documented examples, vendor's OpenAPI document).
-        bare = reply.body.lstrip().startswith(b"[")
-        listed = decode(reply, list[_Deleted | None]) if bare else decode(reply, _Bin).value
-        return {str(entry.id) for entry in listed if entry is not None and entry.code == 200}
+        project = await self._queries.project(spelled=True) or project
+        return {record.key for record in records if not _in_project(record, project)}
 
     async def check(self) -> Readable:
         """Whether a query is answered, and how many ids it names if one answer holds them all."""
-        try:
-            found = await self._query(_Walk(since=self._since), self._most, None)
-        except TooManyItems:
-            return Readable(True)
-        return Readable(True, len(found.ids) if found.final else None)
-
-
-class _Bin(msgspec.Struct, frozen=True):
-    value: list[_Deleted | None]
-
-
-def _wiql(conditions: Sequence[str]) -> str:
-    where = " AND ".join(conditions)
-    return f"SELECT [System.Id] FROM WorkItems WHERE {where} ORDER BY [System.Id] ASC"  # noqa: S608 - not SQL
+        return Readable(True, await self._queries.count(self._since))
 
 
 def _in_project(record: Record, project: str) -> bool:

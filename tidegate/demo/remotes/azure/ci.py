@@ -48,11 +48,15 @@ class Build(msgspec.Struct):
 
 
 class Ci:
-    """Pipelines and builds by id; ids are unique in the organisation and grow (vendor docs)."""
+    """Pipelines and builds by id; ids are unique in the organisation and grow (vendor docs).
+
+    `told` hears of each build that is completed.
+    """
 
     def __init__(self, now: Callable[[], datetime], people: list[Person]) -> None:
         self.now = now
         self.people = people
+        self.told: Callable[[Build], None] = lambda _: None
         self.pipelines: dict[int, Pipeline] = {}
         self.builds: dict[int, Build] = {}
         self._next_pipeline = 1
@@ -111,7 +115,9 @@ class Ci:
         """One that never started has no start time (vendor's OpenAPI document); canceled in the queue."""
         build = self.builds[build_id]
         build.status, build.result, build.finished = "completed", result, self.now()
-        return self._changed(build)
+        self._changed(build)
+        self.told(build)
+        return build
 
     def tag(self, build_id: int, *tags: str) -> Build:
         build = self.builds[build_id]

@@ -69,6 +69,8 @@ class Organisation:
         self.projects: dict[str, Project] = {}
         self.items: dict[int, Item] = {}
         self.ci = Ci(now, self.people)
+        #: Told of each event of a work item: its kind, the item, and its fields before.
+        self.told: Callable[[str, Item, Mapping[str, object]], None] = lambda *_: None
         self._next_id = 1
         self._revision = 10
 
@@ -151,11 +153,13 @@ class Organisation:
         self._next_id += 1
         self.items[item.id] = item
         self._revise(item, {}, now)
+        self.told("workitem.created", item, {})
         return item
 
     def update(self, item_id: int, changes: Mapping[str, object]) -> Item:
         """Set fields by reference name; None empties one, and an empty field is left out of answers."""
         item, now = self._there(item_id), time_text(self.now())
+        before = item.fields
         if changes.get("System.State", item.fields["System.State"]) != item.fields["System.State"]:
             closed = now if changes["System.State"] == "Closed" else None
             changes = {
@@ -164,6 +168,15 @@ class Organisation:
                 **changes,
             }
         self._revise(item, changes, now)
+        self.told("workitem.updated", item, before)
+        return item
+
+    def comment(self, item_id: int, text: str) -> Item:
+        """A remark makes a revision, and is told as an update, too (reported by users)."""
+        count = self._there(item_id).fields["System.CommentCount"]
+        assert isinstance(count, int)
+        item = self.update(item_id, {"System.CommentCount": count + 1, "System.History": text})
+        self.told("workitem.commented", item, {})
         return item
 
     def link(self, parent_id: int, child_id: int) -> None:
@@ -177,8 +190,9 @@ class Organisation:
     def move(self, item_id: int, project: str) -> Item:
         """To another project: the id stays, the project and both paths change."""
         item, home = self._there(item_id), self.project(project)
-        item.project = home.id
+        item.project, before = home.id, item.fields
         self._revise(item, dict.fromkeys(_PATHS, home.name))
+        self.told("workitem.updated", item, before)
         return item
 
     def delete(self, item_id: int) -> None:
@@ -186,12 +200,14 @@ class Organisation:
         item = self._there(item_id)
         item.deleted = self.now()
         self._see(item)
+        self.told("workitem.deleted", item, {})
 
     def restore(self, item_id: int) -> Item:
         """Out of the recycle bin, with a new revision."""
         item = self.items[item_id]
         item.deleted = None
         self._revise(item, {})
+        self.told("workitem.restored", item, {})
         return item
 
     def destroy(self, item_id: int) -> None:

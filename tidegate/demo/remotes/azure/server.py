@@ -12,6 +12,7 @@ from aiohttp import web
 from tidegate.demo.remotes.azure import wiql
 from tidegate.demo.remotes.azure.access import JSON, NOBODY, Access, Throttle, refused, sign_in
 from tidegate.demo.remotes.azure.ci_api import CiApi
+from tidegate.demo.remotes.azure.hooks import Hooks
 from tidegate.demo.remotes.azure.model import Item, Organisation, Project, no_item, project_members
 from tidegate.demo.remotes.azure.render import Person, Refusal, guid, no_project, no_route, time_text
 from tidegate.demo.remotes.base import Clock, Remote
@@ -28,20 +29,24 @@ class Asked(msgspec.Struct, frozen=True):
     body: bytes
     caller: Person | None
     project: Project | None
+    method: str = "GET"
 
 
 class Answer(msgspec.Struct, frozen=True):
     body: bytes
     headers: Mapping[str, str] = {}
+    status: int = 200
 
 
 Resource = Callable[[Asked, str], Answer]
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A resource, and the scope that a token needs for it; connection data takes none (reported by users)."""
+    """A resource with its methods, and the scope that a token needs for it; connection data takes none
+    (reported by users).
+    """
 
-    method: str
+    methods: str
     resource: Resource
     scope: str = ""
     organisation_only: bool = False
@@ -70,6 +75,7 @@ class AzureDevOps(Remote):
         self.access = Access(self.model, hosted=hosted)
         self.throttle = Throttle()
         self.ci = CiApi(self.model)
+        self.hooks = Hooks(self.model)
         self.lag = timedelta()
         self.query_limit = 20_000
         self._above = [part for part in above.split("/") if part]
@@ -83,12 +89,17 @@ class AzureDevOps(Remote):
             "wit/recyclebin": Route("GET", self._recycle_bin, "work"),
             "build/builds": Route("GET", self._builds, "build"),
             "build/definitions": Route("GET", self._definitions, "build"),
+            "hooks/subscriptions": Route("GET POST PUT DELETE", self._subscriptions, "work", True),
         }
 
     @property
     def base(self) -> str:
         """The URL of the organisation or collection on this server."""
         return "/".join([self.url, *map(quote, self._above), quote(self.model.name)])
+
+    async def close(self) -> None:
+        await self.hooks.close()
+        await super().close()
 
     def routes(self, app: web.Application) -> None:
         app.router.add_route("*", "/{path:.*}", self._serve)
@@ -133,7 +144,9 @@ class AzureDevOps(Remote):
         except Refusal as e:
             return refused(e) if e.message else self.access.bare(self.url)
         headers = {"Content-Type": JSON, "Cache-Control": "no-cache", **answer.headers}
-        return web.Response(body=answer.body, headers=headers | self.throttle.slows(self.clock.now()))
+        return web.Response(
+            status=answer.status, body=answer.body, headers=headers | self.throttle.slows(self.clock.now())
+        )
 
     def _find(self, request: web.Request, body: bytes, parts: Sequence[str], caller: Person | None) -> Answer:
         """The resource that the path names. Its case does not matter (seen in recorded requests)."""
@@ -143,13 +156,13 @@ class AzureDevOps(Remote):
         name = next((n for n in self._resources if path == n or path.startswith(f"{n}/")), None)
         route = self._resources[name or "projects"]
         misplaced = len(scope) > 1 or bool(scope and route.organisation_only)
-        if name is None or misplaced or request.method != route.method:
+        if name is None or misplaced or request.method not in route.methods.split():
             raise no_route(request.path)
         self._version(request.query.get("api-version", ""), path)
         self.access.admit(request, route.scope)
         project = self._visible(scope[0], caller) if scope else None
         last = rest[-1] if len(rest) > name.count("/") + 1 else ""
-        return route.resource(Asked(request.query, body, caller, project), last)
+        return route.resource(Asked(request.query, body, caller, project, request.method), last)
 
     def _version(self, version: str, path: str) -> None:
         known = _VERSION.fullmatch(version or "1.0")
@@ -239,6 +252,10 @@ class AzureDevOps(Remote):
             return _not_one(last)
         return _paged(*self.ci.definitions(asked.query, asked.project, asked.caller))
 
+    def _subscriptions(self, asked: Asked, last: str) -> Answer:
+        status, found = self.hooks.answer(asked.method, last, asked.query, asked.body, asked.caller)
+        return Answer(found, status=status)
+
     def _items(self, caller: Person | None) -> list[Item]:
         items = self.model.items.values()
         if caller is not None:
@@ -260,7 +277,7 @@ class AzureDevOps(Remote):
                 f"{self.query_limit}. Change the query to return fewer items.",
                 "WorkItemTrackingQueryResultSizeLimitExceededException",
             )
-        # Only ids, whatever is selected (seen in recorded answers).
+        # Only ids, whatever is selected; and the time by its own clock (seen in recorded answers).
         answer = {
             "queryType": "flat",
             "queryResultType": "workItem",
