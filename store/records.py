@@ -168,6 +168,7 @@ async def _write(
     parent that is known newer, older children prove nothing.
     """
     older: dict[str, frozenset[str]] = {}
+    settled: dict[str, frozenset[str]] = {}
     for name in sorted(prepared.ready, key=lambda name: to.stream(name).embedded):
         table, mine = to.tables.get(to.system, name), prepared.ready[name]
         if table.stream.embedded and (stale := older.get(table.stream.parent or "")):
@@ -183,6 +184,8 @@ async def _write(
             looking=part.feed == LOOK_AGAIN,
         )
         older[name] = written.older
+        # Of a parent that is new nothing can be missing.
+        settled[name] = written.older | written.fresh
         sums.change = written.change
         sums.look_at = min(filter(None, (sums.look_at, written.look_at)), default=None)
         sums.stored[name] = sums.stored.get(name, 0) + written.stored
@@ -191,11 +194,10 @@ async def _write(
         family
         for family in prepared.page.families
         if to.takes(family.stream)
-        and family.parent not in older.get(to.stream(family.stream).parent or "", frozenset())
+        and family.parent not in settled.get(to.stream(family.stream).parent or "", frozenset())
     ]
     if families:
-        settled = await settle_families(connection, to.tables, to.system, when, families, sums.change)
-        sums.bury(settled)
+        sums.bury(await settle_families(connection, to.tables, to.system, when, families, sums.change))
 
 
 async def _write_missing(

@@ -47,6 +47,8 @@ class Written(msgspec.Struct, frozen=True):
     look_at: datetime | None = None
     #: Keys of which something newer is known.
     older: frozenset[str] = frozenset()
+    #: Keys that were not known before.
+    fresh: frozenset[str] = frozenset()
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -90,14 +92,15 @@ async def write(
     made = _Rows(table, connection_id, observed_at, now, connection.dialect.name)
     rows: list[tuple[object, ...]] = []
     looks: list[tuple[object, ...]] = []
-    new = changed = unchanged = gone = 0
+    changed = unchanged = gone = 0
+    fresh: set[str] = set()
     older: set[str] = set()
     earliest: datetime | None = None
     for key, item in latest.items():
         before = known.get(key)
         look: datetime | None = None
         if before is None:
-            new += 1
+            fresh.add(key)
         elif _older(item.record, observed_at, before):
             unchanged += 1
             gone += before.gone
@@ -120,7 +123,9 @@ async def write(
     await _upsert(connection, table, rows)
     await _postpone(connection, table, looks)
     stored = len(latest) - gone
-    return Written(change, new, changed, unchanged, (), stored, earliest, frozenset(older))
+    return Written(
+        change, len(fresh), changed, unchanged, (), stored, earliest, frozenset(older), frozenset(fresh)
+    )
 
 
 async def miss(

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from adapters.base import Column, Family, Record, Rejected, Stream, Value
-from adapters.jira.issue import ISSUES, Issue
+from adapters.jira.issue import ABSENT, ISSUES, Issue
 from adapters.jira.values import ILLEGIBLE, NO_USER, Lenient, User, any_time, is_id, utc
 from adapters.times import to_millis
 
@@ -102,7 +102,7 @@ class Listing(Struct, rename="camel"):
 
 
 class Kind(Struct, frozen=True):
-    """One of the streams: the member that its lists have, and how an entry is decoded.
+    """One of the streams: the member of its lists, how an entry is decoded, where it is in an `Issue`.
 
     `path` is what its own endpoint is called, and `page` how many entries that is asked for at once.
     """
@@ -110,9 +110,13 @@ class Kind(Struct, frozen=True):
     stream: Stream
     member: str
     entry: Callable[[Raw, str], Record]
-    embedded: Callable[[Issue], Raw]
+    embedded: str
     path: str = ""
     page: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.stream.name
 
     def entries(self, listing: Listing) -> list[Raw] | None:
         found: list[Raw] | None = getattr(listing, self.member)
@@ -122,6 +126,10 @@ class Kind(Struct, frozen=True):
 _CHANGE = Lenient(_Change)
 _REMARK = Lenient(_Remark)
 _LISTING: msgspec.json.Decoder[Listing | list[Raw]] = msgspec.json.Decoder(Listing | list[Raw])
+
+
+# No longer is a list without entries.
+_EMPTY_MOST = 400
 
 
 def _key(sent: str | int) -> str:
@@ -183,13 +191,13 @@ def _remark(stream: str, raw: Raw, parent: str, found: _Remark, columns: tuple[V
     return Record(stream, _key(found.id), bytes(raw), parent, updated, version, columns=columns)
 
 
-HISTORY = Kind(CHANGELOGS, "histories", _change, lambda issue: issue.changelog)
+HISTORY = Kind(CHANGELOGS, "histories", _change, "changelog")
 KINDS = (
     HISTORY,
-    Kind(COMMENTS, "comments", _comment, lambda issue: issue.comment, "comment", 1000),
-    Kind(WORKLOGS, "worklogs", _worklog, lambda issue: issue.worklog, "worklog", 5000),
+    Kind(COMMENTS, "comments", _comment, "comment", "comment", 1000),
+    Kind(WORKLOGS, "worklogs", _worklog, "worklog", "worklog", 5000),
 )
-EMBEDDED: frozenset[str] = frozenset(kind.stream.name for kind in KINDS)
+EMBEDDED: frozenset[str] = frozenset(kind.name for kind in KINDS)
 
 
 class Part(Struct):
@@ -214,7 +222,7 @@ class Part(Struct):
 
     @property
     def name(self) -> str:
-        return f"The {self.kind.stream.name} of {self.issue.name}"
+        return f"The {self.kind.name} of {self.issue.name}"
 
     def begin(self) -> None:
         """Forget what was known: a complete answer follows."""
@@ -256,35 +264,51 @@ class Part(Struct):
             return False
 
     def _reject(self, raw: Raw, reason: str) -> None:
-        said = f"{self.issue.name}: {reason}"
-        self.rejected.append(Rejected(self.kind.stream.name, None, said, bytes(raw)))
+        body, said = bytes(raw), f"{self.issue.name}: {reason}"
+        if all(one.body != body for one in self.rejected):
+            self.rejected.append(Rejected(self.kind.name, None, said, body))
 
     def family(self) -> Family | None:
         """All keys, where they are known for certain to be all."""
         certain = self.whole and not self.trouble and not self.rejected
-        return Family(self.kind.stream.name, self.issue.key, list(self.records)) if certain else None
+        return Family(self.kind.name, self.issue.key, list(self.records)) if certain else None
 
     def all_rejected(self) -> list[Rejected]:
         if self.trouble is None:
             return self.rejected
         about = msgspec.json.encode({"issue": self.issue.key})
         said = f"{self.name} are not all here: {self.trouble}"
-        return [*self.rejected, Rejected(self.kind.stream.name, None, said, about)]
+        return [*self.rejected, Rejected(self.kind.name, None, said, about)]
 
 
-def parts_of(issue: Issue, streams: Collection[str]) -> list[Part]:
-    """What came embedded in an issue, of these streams.
+def read_lists(issue: Issue, streams: Collection[str], parts: list[Part], families: list[Family]) -> int:
+    """Add what came embedded in an issue: the lists of these streams, and for an empty one its family.
 
-    A list that is not there at all is one that the site hides, or switched off; only of the history it
-    tells nothing.
+    How many entries that is, by Jira's count. A list that is not there at all is one that the site hides, or
+    switched off; only of the history it tells nothing.
     """
-    parts = []
+    size = 0
     for kind in KINDS:
-        sent = kind.embedded(issue)
-        if kind.stream.name not in streams or not (kind is HISTORY or bytes(sent)):
+        sent: Raw = getattr(issue, kind.embedded)
+        if kind.name not in streams or (sent is ABSENT and kind is not HISTORY):
+            continue
+        if sent is not ABSENT and _is_empty(kind, sent):
+            families.append(Family(kind.name, issue.key, ()))
             continue
         part = Part(kind, issue, {}, [])
         parts.append(part)
-        if bytes(sent):
+        if sent is not ABSENT:
             part.read(sent)
-    return parts
+            size += max(part.total or 0, part.count)
+    return size
+
+
+def _is_empty(kind: Kind, sent: Raw) -> bool:
+    """Most lists are."""
+    if len(bytes(sent)) > _EMPTY_MOST:
+        return False
+    try:
+        listing = _LISTING.decode(sent)
+    except ILLEGIBLE:
+        return False
+    return isinstance(listing, Listing) and listing.total == 0 and kind.entries(listing) == []

@@ -7,7 +7,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from adapters.base import Family, NotFound, Record, Rejected, TooLarge
-from adapters.jira.embedded import HISTORY, Kind, Listing, Part, parts_of
+from adapters.jira.embedded import HISTORY, Kind, Listing, Part, read_lists
 from adapters.jira.issue import Issue
 
 #: So many embedded records one page has at most, but for those of its only issue.
@@ -44,26 +44,35 @@ class Group(Struct):
 
     issues: list[Issue]
     parts: list[Part]
+    families: list[Family]
     size: int = 0
 
 
 def grouped(site: Lists, issues: Sequence[Issue]) -> list[Group]:
     """The issues in order, in as many groups as their embedded records need; at least one."""
-    groups = [Group([], [])]
+    groups = [Group([], [], [])]
     for issue in issues:
-        parts = parts_of(issue, site.streams)
-        size = sum(max(part.total or 0, part.count) for part in parts)
-        if groups[-1].issues and groups[-1].size + size > RECORDS_MOST:
-            groups.append(Group([], []))
+        alone = _group_of(site, [issue])
+        if groups[-1].issues and groups[-1].size + alone.size > RECORDS_MOST:
+            groups.append(alone)
+            continue
         groups[-1].issues.append(issue)
-        groups[-1].parts += parts
-        groups[-1].size += size
+        groups[-1].parts += alone.parts
+        groups[-1].families += alone.families
+        groups[-1].size += alone.size
     return groups
+
+
+def _group_of(site: Lists, issues: list[Issue]) -> Group:
+    group = Group(issues, [], [])
+    for issue in issues:
+        group.size += read_lists(issue, site.streams, group.parts, group.families)
+    return group
 
 
 async def whole(site: Lists, issues: Sequence[Issue]) -> Whole:
     """The issues all at once."""
-    return await completed(site, Group(list(issues), [p for i in issues for p in parts_of(i, site.streams)]))
+    return await completed(site, _group_of(site, list(issues)))
 
 
 async def completed(site: Lists, group: Group) -> Whole:
@@ -81,7 +90,7 @@ async def completed(site: Lists, group: Group) -> Whole:
 def _made(group: Group) -> Whole:
     records = [issue.record for issue in group.issues]
     rejected: list[Rejected] = []
-    families: list[Family] = []
+    families = group.families
     for part in group.parts:
         records += part.records.values()
         rejected += part.all_rejected()
