@@ -174,10 +174,14 @@ class Hint(msgspec.Struct, frozen=True):
 
 
 class Registered(msgspec.Struct, frozen=True):
-    """A webhook of ours at the remote. Not renewed it ends at `expires_at`; None: never."""
+    """A webhook of ours at the remote. Not renewed it ends at `expires_at`; None: never.
+
+    `signed`: what it sends proves that it knows the secret that it was given.
+    """
 
     id: str
     expires_at: datetime | None = None
+    signed: bool = True
 
 
 class Readable(msgspec.Struct, frozen=True):
@@ -276,7 +280,7 @@ class Adapter(Protocol):
 
 @runtime_checkable
 class Registers(Protocol):
-    """An adapter that sets up its own webhook where the credential may: else `Forbidden` says what it lacks."""
+    """An adapter that sets up its own webhook where the credential may; else `Forbidden` says what lacks."""
 
     async def register(self, url: str, secret: str | None) -> Registered:
         """Have the remote call `url`, signed with `secret`. What calls it already is changed, not doubled."""

@@ -25,6 +25,8 @@ class Bell(Protocol):
 
     async def ring_check(self, connection_id: int) -> None: ...
 
+    async def ring_webhook(self, connection_id: int) -> None: ...
+
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that requests need. `ready` says of each role of this installation whether it runs."""
@@ -36,6 +38,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     bell: Bell
     admin_key: Secret
     ready: Callable[[], Awaitable[Mapping[str, bool]]]
+    #: Where remotes, and others, reach this API.
+    public_url: str
     #: Who asks. Each request, and each command, has the context with its own caller.
     caller: Caller = NOBODY
     inbox: Inbox = msgspec.field(default_factory=Inbox)

@@ -16,9 +16,10 @@ from api.wanted import Checked, Wanted, as_stored, check
 from config.secret import MASK
 from config.vault import Vault
 from scheduler.dispatch import cancel_all
-from store import audit, connections
+from store import audit, connections, webhooks
 from store.connections import Connection
 from store.database import Database, clock
+from store.webhooks import place_of_secret
 
 #: Parameters that say how often something is done and not what is read.
 _NOT_OF_THE_TARGET = frozenset({"census_every"})
@@ -30,11 +31,6 @@ class Consequences(msgspec.Struct, frozen=True):
     values: dict[str, object]
     cancel: bool
     drop_cursors: bool
-
-
-def place_of_webhook_secret(connection_id: int) -> str:
-    """Where the webhook secret lives; the vault binds the sealed text to it."""
-    return f"connections/{connection_id}/webhook_secret"
 
 
 def version(connection: Connection) -> str:
@@ -57,7 +53,7 @@ async def make(context: Context, wanted: Wanted, webhook_secret: str | None) -> 
         }
         made = await connections.add(connection, values, now)
         if webhook_secret:
-            sealed = context.vault.seal(webhook_secret, place_of_webhook_secret(made))
+            sealed = context.vault.seal(webhook_secret, place_of_secret(made))
             await connections.change(connection, made, now, {"webhook_secret": sealed})
         await audit.write(connection, context.caller.actor, "create", "connection", made, name=wanted.name)
         return await _found(connection, made)
@@ -92,7 +88,13 @@ async def edit(
         await audit.write(
             connection, actor, "update", "connection", connection_id, name=wanted.name, fields=fields
         )
-        return await _found(connection, connection_id)
+        # What the remote has may be of another target, account or secret, or not be wanted any more.
+        other = follows.cancel or "webhook_secret" in values or wanted.enabled != before.enabled
+        hurried = other and await webhooks.hurry(connection, connection_id, now, address=None)
+        after = await _found(connection, connection_id)
+    if hurried:
+        await context.bell.ring_webhook(connection_id)
+    return after
 
 
 def consequences(before: Connection, wanted: Wanted, checked: Checked, now: datetime) -> Consequences:
@@ -203,6 +205,9 @@ async def remove(
             "catch_up": False,
         }
         await connections.change(connection, connection_id, now, values)
+        hurried = await webhooks.hurry(connection, connection_id, now)
+    if hurried:
+        await context.bell.ring_webhook(connection_id)
 
 
 def _columns(wanted: Wanted, checked: Checked) -> dict[str, object]:
@@ -216,7 +221,7 @@ def _columns(wanted: Wanted, checked: Checked) -> dict[str, object]:
 
 
 def _sealed(vault: Vault, connection_id: int, secret: str | None) -> str | None:
-    return vault.seal(secret, place_of_webhook_secret(connection_id)) if secret else None
+    return vault.seal(secret, place_of_secret(connection_id)) if secret else None
 
 
 async def _locked(connection: AsyncConnection, connection_id: int, caller: Caller) -> Connection:

@@ -6,7 +6,6 @@ import msgspec
 from aiohttp import web
 
 from adapters.base import BadHook, Hint, Hook
-from api.edits import place_of_webhook_secret
 from api.inbox import Taken
 from api.problems import ProblemError
 from api.routing import Call, Route
@@ -14,6 +13,7 @@ from api.shapes import Nothing
 from config.vault import VaultError
 from store import connections
 from store.connections import Connection
+from store.webhooks import place_of_secret
 
 #: Jira's with many fields and Azure's with many commits are some hundred kB.
 LARGEST_HOOK = 4 * 1024 * 1024
@@ -68,7 +68,7 @@ async def _body(request: web.Request) -> bytes:
 
 def _secret(call: Call[Nothing, Anything], found: Connection, sealed: str) -> str:
     try:
-        return call.context.vault.open(sealed, place_of_webhook_secret(found.id))
+        return call.context.vault.open(sealed, place_of_secret(found.id))
     except VaultError as e:
         raise ProblemError(503, f"The webhook secret of {found.name} cannot be opened: {e}") from None
 

@@ -122,6 +122,7 @@ class _Waiting:
     def __init__(self) -> None:
         self._rings: list[Ring] = []
         self._checks: list[int] = []
+        self._webhooks: list[int] = []
 
     async def ring(self, rings: Sequence[Ring]) -> None:
         self._rings += rings
@@ -129,8 +130,13 @@ class _Waiting:
     async def ring_check(self, connection_id: int) -> None:
         self._checks.append(connection_id)
 
+    async def ring_webhook(self, connection_id: int) -> None:
+        self._webhooks.append(connection_id)
+
     async def pass_on(self, bell: Bell) -> None:
         if self._rings:
             await bell.ring(self._rings)
         for connection_id in self._checks:
             await bell.ring_check(connection_id)
+        for connection_id in self._webhooks:
+            await bell.ring_webhook(connection_id)

@@ -15,6 +15,7 @@ from api import (
     records,
     state,
     syncs,
+    webhooks,
 )
 from api.routing import Route
 
@@ -26,6 +27,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
     # Before the connections: `test` is no id.
     *checks.ROUTES,
     *connections.ROUTES,
+    *webhooks.ROUTES,
     *syncs.ROUTES,
     *records.ROUTES,
     *live.ROUTES,

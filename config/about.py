@@ -21,6 +21,11 @@ SETTINGS: Mapping[str, About] = {
     ),
     "host": About("The address that the API listens on. 0.0.0.0 and :: are all addresses.", "0.0.0.0"),  # noqa: S104
     "port": About("The port that the API listens on; 0 is any free one.", "8420"),
+    "public_url": About(
+        "Where others reach the API, such as a reverse proxy's address: the remotes send webhooks there.",
+        "https://tidegate.example.com",
+        "http:// with host and port",
+    ),
     "database_url": About(
         "The database. With PostgreSQL the secret key must be given, and any number of processes may run.",
         "postgresql://tidegate:password@db.internal/tidegate",

@@ -23,6 +23,8 @@ CONFIG = "TIDEGATE_CONFIG"  # where the file is, if it is not ./tidegate.toml
 DEFAULT_FILE = Path("tidegate.toml")
 FROM_FILE = "_file"
 MOST_SQLITE_WORKERS = 2
+#: Who listens on all addresses is reached on this machine at these.
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - shown, not bound
 
 T = TypeVar("T")
 
@@ -37,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path
     host: str = "127.0.0.1"
     port: int = 8420
+    public_url: str | None = None
     database_url: Secret | None = None
     database_schema: str = "tidegate"
     redis_url: Secret | None = None
@@ -64,6 +67,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         # asyncpg's name for what PostgreSQL's own clients, and so most URLs, call sslmode.
         pairs = [("ssl" if name == "sslmode" else name, value) for name, value in parse_qsl(query)]
         return Secret(f"postgresql+asyncpg:{rest}" + (f"?{urlencode(pairs)}" if pairs else ""))
+
+    @property
+    def reached_at(self) -> str:
+        """Where others reach the API: as stated, else where it listens, seen from this machine."""
+        if self.public_url is not None:
+            return self.public_url
+        shown = ANY_ADDRESS.get(self.host, self.host)
+        return f"http://[{shown}]:{self.port}" if ":" in shown else f"http://{shown}:{self.port}"
 
     def secret_texts(self) -> tuple[str, ...]:
         """Every key and password in these settings, for the log redactor; nothing else is done with them."""
@@ -99,6 +110,7 @@ def load(environ: Mapping[str, str], file: Path | None = None) -> Settings:
         data_dir=data_dir,
         host=_value(given, "host", values.host, "127.0.0.1"),
         port=_value(given, "port", values.port, 8420),
+        public_url=_value(given, "public_url", values.public_url, None),
         database_url=_value(given, "database_url", values.database_url, None),
         database_schema=_value(given, "database_schema", values.schema, "tidegate"),
         redis_url=_value(given, "redis_url", values.redis_url, None),

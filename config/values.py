@@ -14,6 +14,7 @@ SHORTEST_SECRET_KEY = 16  # characters
 SHORTEST_ADMIN_KEY = 8  # characters
 DATABASE_URLS = "allowed are postgresql://user:password@host/database and sqlite:///path/to/file.db"
 REDIS_URLS = "allowed are redis://host:6379/0, rediss://... and unix:///path/to/socket"
+PUBLIC_URLS = "allowed are https://host, http://host:port, and either with a path"
 PROXY_URLS = "allowed are http://host:port and https://host:port"
 KUBERNETES = (
     "Kubernetes sets such names for a Service called tidegate: set enableServiceLinks: false on the pod"
@@ -90,6 +91,15 @@ def ca_file(text: str) -> Path:
     except OSError as wrong:
         raise ValueError(f"{path} cannot be used as CA certificates in PEM form ({wrong.strerror})") from None
     return path
+
+
+def public_url(text: str) -> str:
+    """Without a slash at its end."""
+    url = _split(text, PUBLIC_URLS)
+    plain = not (url.query or url.username or url.password)
+    if url.scheme not in ("http", "https") or not url.hostname or not plain or re.search(r"\s", text):
+        raise ValueError(f"this is not the URL of a server: {PUBLIC_URLS}")
+    return text.rstrip("/")
 
 
 def database_url(text: str) -> Secret:

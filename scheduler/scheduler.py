@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from scheduler.due import open_due, open_looks
-from scheduler.upkeep import checks_due, forget, reap, settle_stale
+from scheduler.upkeep import checks_due, forget, reap, settle_stale, webhooks_due
 from store.database import Database
 from store.purge import purge_some
 from store.streams import StreamTables
@@ -22,6 +22,7 @@ log = structlog.get_logger()
 TICK_SECONDS = 1.0
 REAP_SECONDS = 2.0
 UPKEEP_SECONDS = 60.0
+WEBHOOKS_SECONDS = 600.0
 FORGET_SECONDS = 3600.0
 PURGE_SECONDS = 5.0
 #: Transactions in one tick of purging; others write in between.
@@ -34,6 +35,8 @@ class Bell(Protocol):
     async def ring(self, rings: Sequence[Ring]) -> None: ...
 
     async def ring_check(self, connection_id: int) -> None: ...
+
+    async def ring_webhook(self, connection_id: int) -> None: ...
 
 
 class Scheduler:
@@ -51,6 +54,7 @@ class Scheduler:
         self._every(TICK_SECONDS, "tick", self.tick)
         self._every(REAP_SECONDS, "reap", self.reap)
         self._every(UPKEEP_SECONDS, "upkeep", self.upkeep)
+        self._every(WEBHOOKS_SECONDS, "webhooks", self.webhooks)
         self._every(FORGET_SECONDS, "forget", self.forget)
         self._every(PURGE_SECONDS, "purge", self.purge)
         self._clock.start()
@@ -70,6 +74,11 @@ class Scheduler:
         await settle_stale(self._database)
         for connection_id in await checks_due(self._database):
             await self._bell.ring_check(connection_id)
+
+    async def webhooks(self) -> None:
+        """Have the webhooks at remotes seen after: renewed, made anew, or removed."""
+        for connection_id in await webhooks_due(self._database):
+            await self._bell.ring_webhook(connection_id)
 
     async def forget(self) -> None:
         await forget(self._database)

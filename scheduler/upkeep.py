@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from store import audit, claims, connections, deliveries, idempotency, outbox, syncs
+from store import audit, claims, connections, deliveries, idempotency, outbox, syncs, webhooks
 from store.database import Database, clock, now
 from store.schema import connections as table
 from store.schema import host_pauses, processes
@@ -16,6 +16,7 @@ RINGS = 500
 EVENTS_KEPT = timedelta(days=7)
 SYNCS_KEPT = timedelta(days=90)
 DELIVERIES_KEPT = timedelta(days=7)
+WEBHOOKS_AGAIN = timedelta(hours=1)
 PROCESSES_KEPT = timedelta(hours=1)
 _BATCH = 200
 
@@ -55,9 +56,25 @@ async def checks_due(database: Database) -> Sequence[int]:
     return [one.id for one in due]
 
 
+async def webhooks_due(database: Database) -> Sequence[int]:
+    """Connections whose webhook at the remote is to be seen after; each is given out once.
+
+    One that nobody came to see after is given out again.
+    """
+    async with database.read() as connection:
+        at = await clock(connection)
+        due = await webhooks.due(connection, at)
+    given = []
+    for connection_id in due:
+        async with database.write() as connection:
+            if await webhooks.give_out(connection, connection_id, at, at + WEBHOOKS_AGAIN):
+                given.append(connection_id)
+    return given
+
+
 async def forget(database: Database) -> None:
-    """Delete what is past keeping, some of each kind at a time: events, syncs, deliveries, answers, entries of
-    the audit log, processes long gone.
+    """Delete what is past keeping, some of each kind at a time: events, syncs, deliveries, answers, entries
+    of the audit log, processes long gone.
     """
     async with database.write() as connection:
         at = await clock(connection)

@@ -13,7 +13,9 @@ from sqlalchemy.sql import ColumnElement
 from store.database import now
 from store.schema import audit
 
-Action = Literal["create", "update", "delete", "revoke", "sync", "cancel", "test"]
+Action = Literal[
+    "create", "update", "delete", "revoke", "sync", "cancel", "test", "register", "unregister", "rotate"
+]
 
 KEPT = timedelta(days=400)
 

@@ -19,6 +19,7 @@ from tests.house import House, open_house
 from tests.shelf import Shelf
 
 DESCRIBED = Description(ROUTES)
+PUBLIC_URL = "https://tidegate.example/here"
 ADMIN_KEY = "the key of the tests"
 ADAPTERS: Mapping[str, type[Adapter]] = {"shelf": Shelf}
 
@@ -29,12 +30,16 @@ class Rope:
     def __init__(self) -> None:
         self.rung: list[Ring] = []
         self.checks: list[int] = []
+        self.webhooks: list[int] = []
 
     async def ring(self, rings: Sequence[Ring]) -> None:
         self.rung += rings
 
     async def ring_check(self, connection_id: int) -> None:
         self.checks.append(connection_id)
+
+    async def ring_webhook(self, connection_id: int) -> None:
+        self.webhooks.append(connection_id)
 
 
 class Api:
@@ -125,6 +130,7 @@ async def serving_api(
             bell=rope,
             admin_key=Secret(ADMIN_KEY),
             ready=ready,
+            public_url=PUBLIC_URL,
         )
         context = replace(context, **values)
         runner = web.AppRunner(make_app(context), access_log=None, shutdown_timeout=2)

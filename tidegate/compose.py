@@ -27,6 +27,7 @@ from tidegate.redis_server import RedisServer
 from tidegate.registry import adapters
 from worker.budget import Clock, RedisBudget
 from worker.queue import Queue, connect
+from worker.registrar import Registrar
 from worker.remote import Remotes
 from worker.sync import Deps
 
@@ -60,6 +61,11 @@ class Parts(msgspec.Struct, frozen=True):
     @property
     def database(self) -> Database:
         return self.ground.database
+
+    @property
+    def registrar(self) -> Registrar:
+        ground = self.ground
+        return Registrar(ground.database, self.remotes, ground.vault, self.settings.reached_at)
 
     def deps(self, stopping: Callable[[], bool]) -> Deps:
         """What the worker's slices may touch."""

@@ -20,6 +20,9 @@ class Silent:
     async def ring_check(self, connection_id: int) -> None:
         return None
 
+    async def ring_webhook(self, connection_id: int) -> None:
+        return None
+
 
 async def _nobody() -> Mapping[str, bool]:
     return {}
@@ -35,5 +38,6 @@ def offline(ground: Ground, remotes: Remotes, bell: Bell | None = None) -> Conte
         bell=bell or Silent(),
         admin_key=Secret(secrets.token_urlsafe(32)),
         ready=_nobody,
+        public_url=ground.settings.reached_at,
         caller=COMMAND_LINE,
     )

@@ -8,7 +8,6 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api import oauth2
-from api.edits import place_of_webhook_secret
 from config.declared import Declared, DeclaredConnection, DeclaredCredential
 from config.fields import Wrong, shown_key
 from config.fingerprint import recognises
@@ -20,6 +19,7 @@ from store.credentials import Credential
 from store.projects import Project
 from store.schema import connections as connection_table
 from store.schema import credentials as credential_table
+from store.webhooks import place_of_secret
 
 ALL = 1_000_000
 CHANGED, GIVEN, REMOVED = "(changed)", "(given)", "(removed)"
@@ -92,7 +92,7 @@ async def stored(connection: AsyncConnection) -> Stored:
         sealed[credentials.place(id_)] = text
     query = select(hooks.id, hooks.webhook_secret).where(hooks.webhook_secret.is_not(None))
     for id_, text in await connection.execute(query):
-        sealed[place_of_webhook_secret(id_)] = text
+        sealed[place_of_secret(id_)] = text
     return Stored(
         projects=await projects.listed(connection, 0, ALL),
         credentials=await credentials.listed(connection, 0, ALL),
@@ -223,7 +223,7 @@ class Drawing:
     def _webhook_secret(self, found: Connection | None, given: Secret | None) -> list[Field]:
         if given is None:
             return []
-        place = place_of_webhook_secret(found.id if found else 0)
+        place = place_of_secret(found.id if found else 0)
         sealed = self._there.sealed.get(place)
         if sealed is None:
             return [Field("webhook_secret", None, GIVEN)]

@@ -65,7 +65,8 @@ async def run_worker(parts: Parts, stop: asyncio.Event) -> None:
     """Take syncs off the queue until `stop`, then hand over what is left within 15 s."""
     async with present(parts.database, parts.owner, ["worker"], parts.clock):
         log.info("worker.ready", owner=parts.owner)
-        await Worker(parts.deps(stop.is_set), parts.redis, parts.clock).run(stop)
+        deps = parts.deps(stop.is_set)
+        await Worker(deps, parts.redis, parts.clock, registrar=parts.registrar).run(stop)
     log.info("worker.stopped")
 
 

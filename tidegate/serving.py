@@ -11,7 +11,7 @@ from aiohttp import web
 from api.app import make_app
 from api.context import Context
 from config.secret import Secret
-from config.settings import Settings, SettingsError, admin_key
+from config.settings import ANY_ADDRESS, Settings, SettingsError, admin_key
 from tidegate.compose import Parts
 from tidegate.presence import present, readiness
 
@@ -47,6 +47,7 @@ async def serving(parts: Parts, needed: Sequence[str], stop: asyncio.Event) -> A
         bell=parts.queue,
         admin_key=key,
         ready=readiness(parts.database, needed),
+        public_url=settings.reached_at,
     )
     runner = web.AppRunner(make_app(context), access_log=None, shutdown_timeout=CLOSE_SECONDS)
     await runner.setup()
@@ -79,7 +80,7 @@ async def _close_on(stop: asyncio.Event, context: Context, runner: web.AppRunner
 
 def _url(host: str, port: int) -> str:
     """Where the API can be reached from this machine."""
-    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - shown, not bound
+    shown = ANY_ADDRESS.get(host, host)
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 

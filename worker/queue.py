@@ -23,6 +23,7 @@ QUEUES: dict[Lane, str] = {"bulk": "tidegate:queue:bulk", "records": "tidegate:q
 RUNG = "tidegate:rung"
 RUN_SYNC = "run_sync"
 RUN_CHECK = "run_check"
+RUN_WEBHOOK = "run_webhook"
 #: Longer than any outage worth mentioning: a job that expires is rung again by the reaper anyway.
 _JOB_KEPT_MS = 7 * 24 * 3600 * 1000
 
@@ -79,11 +80,17 @@ class Queue:
 
     async def ring_check(self, connection_id: int) -> None:
         """Have a worker check a paused connection."""
+        await self._ring_for(RUN_CHECK, "check", connection_id)
+
+    async def ring_webhook(self, connection_id: int) -> None:
+        """Have a worker see after the webhook that a connection has at its remote."""
+        await self._ring_for(RUN_WEBHOOK, "webhook", connection_id)
+
+    async def _ring_for(self, job: str, name: str, connection_id: int) -> None:
         try:
-            queue = QUEUES["records"]
             await self._redis.enqueue_job(
-                RUN_CHECK, connection_id, _job_id=f"check:{connection_id}", _queue_name=queue
+                job, connection_id, _job_id=f"{name}:{connection_id}", _queue_name=QUEUES["records"]
             )
             await self._redis.publish(RUNG, "")
         except (RedisError, OSError) as e:
-            log.warning("queue.ring_failed", check=connection_id, error=str(e))
+            log.warning("queue.ring_failed", job=job, connection=connection_id, error=str(e))

@@ -24,7 +24,8 @@ from worker.budget import Clock
 from worker.check import run_check
 from worker.ears import Ears
 from worker.lease import keep_leases
-from worker.queue import QUEUES, RUN_CHECK, RUN_SYNC, Queue, pack, unpack
+from worker.queue import QUEUES, RUN_CHECK, RUN_SYNC, RUN_WEBHOOK, Queue, pack, unpack
+from worker.registrar import Registrar
 from worker.sync import Deps, run_slice
 
 log = structlog.get_logger()
@@ -65,10 +66,18 @@ class Worker:
     """Works until `stop` is set, then hands over what it holds. Redis may come and go meanwhile."""
 
     def __init__(
-        self, deps: Deps, redis: ArqRedis, time: Clock, page_grace: float = PAGE_GRACE_SECONDS
+        self,
+        deps: Deps,
+        redis: ArqRedis,
+        time: Clock,
+        page_grace: float = PAGE_GRACE_SECONDS,
+        registrar: Registrar | None = None,
     ) -> None:
-        """`page_grace`: after `stop`, a page that is under way may take so many seconds more."""
+        """`page_grace`: after `stop`, a page that is under way may take so many seconds more. Without a
+        `registrar` webhooks at remotes are left alone.
+        """
         self._deps = deps
+        self._registrar = registrar
         self._redis = redis
         self._queue = Queue(redis)
         self._time = time
@@ -129,6 +138,7 @@ class Worker:
             functions=[
                 func(self._tracked(self._run_sync), name=RUN_SYNC),
                 func(self._tracked(self._run_check), name=RUN_CHECK),
+                func(self._tracked(self._run_webhook), name=RUN_WEBHOOK),
             ],
             queue_name=QUEUES[lane],
             redis_pool=self._redis,
@@ -170,6 +180,10 @@ class Worker:
 
     async def _run_sync(self, sync_id: int) -> None:
         await self._queue.ring(await run_slice(self._deps, sync_id))
+
+    async def _run_webhook(self, connection_id: int) -> None:
+        if self._registrar is not None:
+            await self._registrar.settle(connection_id)
 
     async def _run_check(self, connection_id: int) -> None:
         async with self._deps.database.read() as connection:

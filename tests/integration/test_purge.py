@@ -15,6 +15,9 @@ class NoBell:
     async def ring(self, rings: object) -> None:
         """Nobody is to be woken here."""
 
+    async def ring_webhook(self, connection_id: int) -> None:
+        return None
+
     async def ring_check(self, connection_id: int) -> None:
         """Nobody is to be woken here."""
 

@@ -87,12 +87,28 @@ def test_the_documented_defaults() -> None:
     assert (settings.allow_networks, settings.log_level, settings.workers) == ((), "info", 1)
 
 
+@pytest.mark.parametrize(
+    ("given", "reached"),
+    [
+        ({}, "http://127.0.0.1:8420"),
+        ({"host": "0.0.0.0", "port": 9000}, "http://127.0.0.1:9000"),
+        ({"host": "::1"}, "http://[::1]:8420"),
+        ({"public_url": "https://tidegate.example/gate"}, "https://tidegate.example/gate"),
+    ],
+)
+def test_others_reach_the_api_where_it_is_said_or_where_it_listens(
+    given: dict[str, str | int], reached: str
+) -> None:
+    assert msgspec.convert({"data_dir": Path("/data"), **given}, Settings).reached_at == reached
+
+
 def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
     settings = load(
         {
             "TIDEGATE_DATA_DIR": str(tmp_path),
             "TIDEGATE_HOST": "0.0.0.0",
             "TIDEGATE_PORT": "0",
+            "TIDEGATE_PUBLIC_URL": "https://tidegate.example/",
             "TIDEGATE_DATABASE_URL": POSTGRES,
             "TIDEGATE_DATABASE_SCHEMA": "tide_2",
             "TIDEGATE_REDIS_URL": "rediss://:pw@redis.example:6380/1",
@@ -108,6 +124,7 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
         data_dir=tmp_path,
         host="0.0.0.0",
         port=0,
+        public_url="https://tidegate.example",
         database_url=Secret(POSTGRES),
         database_schema="tide_2",
         redis_url=Secret("rediss://:pw@redis.example:6380/1"),
@@ -188,6 +205,8 @@ def test_the_variables_of_a_kubernetes_service_are_explained() -> None:
         ("WORKERS", "1.5", "allowed is a whole number from 1"),
         ("WORKERS", "3", "SQLite serves at most 2 worker processes; for more, set TIDEGATE_DATABASE_URL"),
         ("HOST", "http://x", "not a host name"),
+        ("PUBLIC_URL", "tidegate.example", "allowed are https://host"),
+        ("PUBLIC_URL", "https://tidegate.example/?a=b", "allowed are https://host"),
         ("LOG_LEVEL", "loud", "allowed are debug, info, warning, error, critical"),
         ("ALLOW_NETWORKS", "10.0.0.0/8,intranet", "'intranet' is not a network: allowed are CIDRs"),
         ("ALLOW_NETWORKS", "10.1.2.3/8", "the network is 10.0.0.0/8"),
@@ -219,6 +238,7 @@ def test_a_bad_value_is_refused_with_what_is_allowed(name: str, text: str, said:
         ("REDIS_URL", f"redis://u:{CANARY}@", "allowed are redis://"),
         ("PROXY", f"socks5://u:{CANARY}@h", "allowed are http://host:port"),
         ("PROXY", f"{CANARY}:3128", "allowed are http://host:port"),
+        ("PUBLIC_URL", f"https://u:{CANARY}@tidegate.example", "allowed are https://host"),
         ("SECRET_KEY", f"{CANARY},short", "at least 16 characters"),
         ("ADMIN_KEY", f"{CANARY} x", "visible ASCII"),
         ("ADMIN_KEY", "short", "at least 8"),
