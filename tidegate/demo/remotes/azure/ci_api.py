@@ -100,7 +100,7 @@ class CiApi:
             build
             for build in self._ci.builds.values()
             if (project is None or build.project == project.id)
-            and build.project not in self.closed
+            and build.project not in self.closed | self._model.withheld
             and (caller is not None or self._model.projects[build.project].visibility == "public")
             and (deleted == "includedeleted" or (build.deleted is not None) == (deleted == "onlydeleted"))
         ]

@@ -71,6 +71,8 @@ class Organisation:
         self.ci = Ci(now, self.people)
         #: Told of each event of a work item: its kind, the item, and its fields before.
         self.told: Callable[[str, Item, Mapping[str, object]], None] = lambda *_: None
+        #: Projects, by id, that are not shown to the account.
+        self.withheld: set[str] = set()
         self._next_id = 1
         self._revision = 10
 
@@ -123,6 +125,13 @@ class Organisation:
         for build in [build for build in self.ci.builds.values() if build.project == project_id]:
             self.ci.purge(build.id)
         del self.projects[project_id]
+
+    def withhold(self, name: str, *, withheld: bool = True) -> None:
+        """As if the account were no member any more: the project looks like one that never was."""
+        project = self.project(name)
+        (self.withheld.add if withheld else self.withheld.discard)(project.id)
+        for item in self._inside(project):
+            self._see(item)
 
     def _inside(self, project: Project) -> list[Item]:
         return [item for item in self.items.values() if item.project == project.id]
@@ -224,6 +233,24 @@ class Organisation:
         item = self.items.get(item_id)
         return item if item and self._listed(item) else None
 
+    def binned(self, item_id: int, project: Project | None) -> dict[str, object] | None:
+        """An entry of the recycle bin, of one project or of all (documented examples)."""
+        item = self.items.get(item_id)
+        if item is None or item.deleted is None or item.hidden or item.project in self.withheld:
+            return None
+        if project is not None and project.id != item.project:
+            return None
+        return {
+            "id": item.id,
+            "type": item.fields["System.WorkItemType"],
+            "name": item.fields["System.Title"],
+            "project": item.fields["System.TeamProject"],
+            "deletedDate": time_text(item.deleted),
+            "deletedBy": f"{self.me.name} <{self.me.mail}>",
+            "code": 200,
+            "url": f"https://dev.azure.com/{self.name}/_apis/wit/recycleBin/{item.id}",
+        }
+
     def seed(self, count: int, random: Random, project: str = "newtwitterclone") -> None:
         """So many plausible work items, in a project that is made if missing."""
         if all(project.casefold() != known.name.casefold() for known in self.projects.values()):
@@ -287,7 +314,8 @@ class Organisation:
 
     def _listed(self, item: Item) -> bool:
         project = self.projects.get(item.project)
-        return not item.deleted and not item.hidden and project is not None and project.state != "deleted"
+        shown = not item.deleted and not item.hidden and item.project not in self.withheld
+        return shown and project is not None and project.state != "deleted"
 
 
 def project_members(organisation: str, project: Project) -> dict[str, object]:

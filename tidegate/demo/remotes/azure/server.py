@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import quote, unquote, urlsplit
 from uuid import UUID
 
@@ -58,7 +58,8 @@ class AzureDevOps(Remote):
     Asked for the hosts of the vendor, which a proxy does, it answers as those: `dev.azure.com/{organisation}`
     and `{organisation}.visualstudio.com`, with or without `/DefaultCollection`. `newest` is the newest
     version of the API it knows. `access` says who is let in, `throttle` how busy the account is, `lag` how
-    far queries are behind. `query_limit` is 20,000 at the vendor.
+    far queries are behind, `late` how far for single work items. `query_limit` is 20,000 at the vendor. With
+    `naming` answers tell who asked.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class AzureDevOps(Remote):
         self.ci = CiApi(self.model)
         self.hooks = Hooks(self.model)
         self.lag = timedelta()
+        self.late: dict[int, timedelta] = {}
+        self.naming = True
         self.query_limit = 20_000
         self._above = [part for part in above.split("/") if part]
         self._newest = newest
@@ -120,7 +123,7 @@ class AzureDevOps(Remote):
         response.headers["ActivityId"] = response.headers["X-VSS-E2EID"] = str(UUID(int=len(self.ledger)))
         response.headers["X-TFS-ProcessId"] = guid("process", self.model.name)
         response.headers["X-Content-Type-Options"] = "nosniff"
-        if caller is not None:
+        if caller is not None and self.naming:
             # Only on answers to somebody who is known (seen by users).
             response.headers["X-VSS-UserData"] = f"{caller.id}:{caller.mail}"
         return response
@@ -185,7 +188,8 @@ class AzureDevOps(Remote):
             )
 
     def _shown(self, project: Project, caller: Person | None) -> bool:
-        return caller is not None or project.visibility == "public"
+        member = caller is not None and project.id not in self.model.withheld
+        return member or project.visibility == "public"
 
     def _visible(self, name: str, caller: Person | None) -> Project:
         """A project that is withheld looks like one that does not exist (seen in recorded answers)."""
@@ -267,7 +271,7 @@ class AzureDevOps(Remote):
         text = str(_json(asked.body).get("query", ""))
         precise = asked.query.get("timePrecision", "").casefold() == "true"
         query = wiql.parse(text, asked.project.name if asked.project else None, time_precision=precise)
-        found = query.run(self._items(asked.caller), self.clock.now() - self.lag if self.lag else None)
+        found = query.run(self._items(asked.caller), self._indexed)
         # Refused as a whole, not cut; `$top` at or below the limit avoids it (reported by users).
         found = found[: int(asked.query.get("$top") or len(found))]
         if len(found) > self.query_limit:
@@ -286,6 +290,11 @@ class AzureDevOps(Remote):
             "workItems": [{"id": item.id, "url": self.model.item_url(item)} for item in found],
         }
         return Answer(msgspec.json.encode(answer))
+
+    def _indexed(self, item: Item) -> datetime | None:
+        """How far the index is with an item; None if it is up to date."""
+        behind = max(self.lag, self.late.get(item.id, timedelta()))
+        return self.clock.now() - behind if behind else None
 
     def _batch(self, asked: Asked, _: str) -> Answer:
         body = _json(asked.body)
@@ -353,21 +362,9 @@ class AzureDevOps(Remote):
         return Answer(_listed([msgspec.json.encode(entry) for entry in shallow]))
 
     def _binned(self, item_id: int, asked: Asked) -> dict[str, object] | None:
-        item = self.model.items.get(item_id)
-        if item is None or item.deleted is None or item.hidden or asked.caller is None:
+        if asked.caller is None:
             return None
-        if asked.project is not None and asked.project.id != item.project:
-            return None
-        return {
-            "id": item.id,
-            "type": item.fields["System.WorkItemType"],
-            "name": item.fields["System.Title"],
-            "project": item.fields["System.TeamProject"],
-            "deletedDate": time_text(item.deleted),
-            "deletedBy": f"{self.model.me.name} <{self.model.me.mail}>",
-            "code": 200,
-            "url": f"https://dev.azure.com/{self.model.name}/_apis/wit/recycleBin/{item.id}",
-        }
+        return self.model.binned(item_id, asked.project)
 
 
 def _paged(parts: Sequence[bytes], token: str | None) -> Answer:

@@ -46,11 +46,11 @@ class Query(msgspec.Struct, frozen=True):
     by_date: bool
     descending: bool
 
-    def run(self, items: Sequence[Item], seen_at: datetime | None) -> list[Item]:
-        """What matches, in order. `seen_at` is how far the index is, None if it is up to date."""
+    def run(self, items: Sequence[Item], seen_at: Callable[[Item], datetime | None]) -> list[Item]:
+        """What matches, in order. `seen_at` is how far the index is with one, None if it is up to date."""
         found = []
         for item in items:
-            view = _view(item, seen_at)
+            view = _view(item, seen_at(item))
             if view and view.listed and all(holds(item.id, view) for holds in self.conditions):
                 found.append((str(view.fields["System.ChangedDate"]) if self.by_date else "", item.id, item))
         found.sort(key=lambda row: (parse_time(row[0]) or datetime.min.replace(tzinfo=UTC), row[1]))
