@@ -175,6 +175,11 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         by_project=True,
         handler=unsaved,
         body=TriedConnection,
+        example={
+            "system": "jenkins",
+            "url": "https://jenkins.example.com/job/pipeline_1",
+            "credential_id": 1,
+        },
         query=Nothing,
         answer=Tried,
     ),

@@ -125,6 +125,10 @@ class RedisBudget:
         except (RedisError, OSError) as e:
             log.warning("budget.alone", host=host, error=str(e))
             shared = False
+        except asyncio.CancelledError:
+            # A place may have been given that nobody heard of.
+            await asyncio.shield(self._free(host, parallel, member, good=False))
+            raise
         if not shared:
             async with self._alone.slot(host, max(1, parallel // 2), lane) as place:
                 yield place
@@ -196,5 +200,11 @@ class RedisBudget:
 
     async def _run(self, script: str, host: str, *args: object) -> list[int]:
         keys = (f"{_PREFIX}{host}", f"{_PREFIX}{host}:places")
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task else 0
         made = self._redis.eval(script, len(keys), *keys, *map(str, args))
-        return cast(list[int], await cast(Awaitable[object], made))
+        answer = cast(list[int], await cast(Awaitable[object], made))
+        # On Python 3.11 the library loses a cancellation that meets the end of its sending.
+        if task and task.cancelling() > cancelled:
+            raise asyncio.CancelledError
+        return answer

@@ -144,6 +144,22 @@ async def test_a_redis_that_was_emptied_begins_with_caution(
         assert await is_refused(budgets[0], 8, "bulk")
 
 
+async def test_whoever_is_cancelled_in_the_line_leaves_it(
+    budgets: list[RedisBudget], redis: ArqRedis
+) -> None:
+    async with AsyncExitStack() as held:
+        await filled(held, budgets[0], 2)
+        for delay in (0.001, 0.003, 0.006, 0.01, 0.02) * 4:
+            waiting = [asyncio.create_task(is_refused(one, 2, "bulk")) for one in budgets * 10]
+            await asyncio.sleep(delay)
+            for task in waiting:
+                task.cancel()
+            done, left = await asyncio.wait(waiting, timeout=PATIENCE / 4)
+            assert not left
+            assert len(done) == len(waiting)
+    assert await redis.zcard(f"tidegate:budget:{HOST}:places") == 0
+
+
 @pytest.fixture
 async def azure() -> AsyncIterator[Server]:
     """Answers with data, and asks for a pause."""
