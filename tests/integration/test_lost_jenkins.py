@@ -170,10 +170,10 @@ async def test_a_number_given_again_after_its_build_was_deleted_is_another_build
     remote.job("app").next_number = 3
     build(remote, "app")
     new = f"app#3@{to_millis(remote.job('app').builds[3].started)}"
-    assert (await house.sync(made.id)).state == "succeeded"
+    await house.sync(made.id)
+    assert new in await house.keys("jenkins", "builds")
     await house.sync(made.id, CENSUS)
     assert await tombstones(house) == {old: "deleted"}
-    assert new in await house.keys("jenkins", "builds")
 
 
 @pytest.mark.parametrize("builds", [2, 8])
@@ -373,7 +373,7 @@ async def test_builds_from_before_a_later_since_have_left_without_being_asked_fo
     await house.sync(made.id, CENSUS)
     assert set((await tombstones(house)).values()) == {"left"}
     assert await living(house) == {f"service-0000#{n}" for n in range(21, 61)}
-    assert len(remote.ledger) <= 4
+    assert len(remote.ledger) == 3
 
 
 async def test_a_folder_that_is_hidden_from_the_account_with_most_of_all_is_not_called_gone(

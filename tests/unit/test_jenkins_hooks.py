@@ -131,6 +131,7 @@ def test_without_a_jenkins_url_the_relative_link_tells() -> None:
         ("https://ci.example.com/jenkins/job/a/job/b/18/", "a/b#18"),
         ("https://ci.example.com/job/a/18/", "a#18"),
         ("https://ci.example.com/x/y/job/a/18", "a#18"),
+        ("https://ci.example.com/job/front/x/y/job/a/18/", "a#18"),
         ("https://ci.example.com/job/job/a/18/", "a#18"),
     ],
 )
