@@ -297,11 +297,13 @@ async def test_a_rejected_record_of_a_full_sync_is_not_in_doubt(
     assert script.fetched == []
 
 
+@pytest.mark.parametrize("slice_seconds", [10.0, 0.0])
 async def test_another_question_than_before_brings_a_census_with_the_same_sync(
-    engine: House, script: Script, copied: Connection
+    engine: House, script: Script, copied: Connection, slice_seconds: float
 ) -> None:
+    engine.deps = replace(engine.deps, slice_seconds=slice_seconds)
     remove(script, "t3", "left")
-    script.pages["all"].append(Step([thing("t0")], renewed=True))
+    script.pages["all"] += [Step([thing("t0")], renewed=True), Step([thing("t1")])]
     sync = await engine.sync(copied.id)
     assert (sync.scope, sync.state) == ("incremental", "succeeded")
     assert await tombstones(engine) == {"t3": "left"}
