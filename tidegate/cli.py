@@ -26,6 +26,7 @@ COMMANDS = {
     "credentials": _Listed("credentials", "List, add and remove how to authenticate."),
     "keys": _Listed("keys", "List, add and revoke keys of the API."),
     "test": _Listed("test", "Ask a remote who we are and what can be read, before or after saving."),
+    "webhooks": _Listed("webhooks", "Have a remote tell of changes at once: how, and doing so."),
     "sync": _Listed("sync", "Sync now: a connection, or any URL into a file."),
     "syncs": _Listed("syncs", "List, show and cancel syncs."),
     "records": _Listed("records", "Export copied records as NDJSON, CSV or Parquet."),

@@ -63,6 +63,11 @@ def shown(name: str, json_: bool) -> None:
         facts = msgspec.to_builtins(told)
         # Whoever sees the screen could otherwise push into this connection.
         facts.pop("callback_token")
+        facts["last_webhook_at"] = facts["last_webhook_at"] or "never"
+        if found.webhook_missed_at is not None:
+            facts["webhook_missed_at"] += (
+                f": polling finds changes that no webhook told of; look at `tidegate webhooks {found.name}`"
+            )
         show.as_table(("", ""), [(key, value) for key, value in facts.items() if value is not None])
 
     on_ground(main)
