@@ -5,6 +5,7 @@ from datetime import datetime
 from functools import lru_cache
 
 import msgspec
+from msgspec.json import encode
 from sqlalchemy import Executable, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -108,17 +109,17 @@ def _embedded_in(tables: StreamTables, table: StreamTable) -> list[StreamTable]:
 async def _children(
     connection: AsyncConnection, table: StreamTable, when: When, parents: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """Key and parent of what is alive of these parents."""
-    c = table.table.c
-    found: list[tuple[str, str]] = []
-    for start in range(0, len(parents), _AT_ONCE):
-        query = select(c.key, c.parent).where(
-            c.connection_id == when.connection_id,
-            c.parent.in_(parents[start : start + _AT_ONCE]),
-            c.gone_at.is_(None),
-        )
-        found += [(key, parent) for key, parent in await connection.execute(query)]
-    return found
+    """Key and parent of what is alive of these parents. They are one parameter: the statement stays the same."""
+    name = table.table.name
+    if connection.dialect.name == "sqlite":
+        among, given = "? AND parent IN (SELECT value FROM json_each(?))", encode(list(parents)).decode()
+        sql = f"SELECT key, parent FROM {name} WHERE connection_id = {among} AND gone_at IS NULL"  # noqa: S608 - the name is ours
+        rows = await connection.exec_driver_sql(sql, (when.connection_id, given))
+    else:
+        among = "$1 AND parent = ANY($2::text[])"
+        sql = f"SELECT key, parent FROM {name} WHERE connection_id = {among} AND gone_at IS NULL"  # noqa: S608 - as above
+        rows = await connection.exec_driver_sql(sql, (when.connection_id, list(parents)))
+    return [(row.key, row.parent) for row in rows]
 
 
 async def _mark(

@@ -49,6 +49,7 @@ from adapters.times import parse_time
 
 _ID = re.compile(r"[1-9][0-9]{0,18}")
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]*-[0-9]+")
+_ALL = frozenset({ISSUES.name}) | EMBEDDED
 _SITES: Mapping[str, type[Site]] = MappingProxyType({kind.product: kind for kind in (Cloud, DataCenter)})
 
 
@@ -56,8 +57,8 @@ class Jira:
     """One Jira site. Which product it is, its answers tell; the cursor keeps it, so that it is asked once.
 
     `params.since` limits a first read to issues updated since then, not created since then. A change of
-    the filter's query, of `since`, of the account, or of the streams embedded in issues reads everything
-    anew. `streams` in the target's options, with commas between, are those that are wanted; without, all are.
+    the filter's query, of `since`, of the account, or of the streams that are wanted reads everything anew.
+    `streams` in the target's options, with commas between, are those that are wanted; without, all are.
     """
 
     system: ClassVar[str] = "jira"
@@ -71,7 +72,8 @@ class Jira:
         self._options = target.options
         self._http = http
         chosen = target.options.get("streams")
-        self._streams = EMBEDDED if chosen is None else EMBEDDED & set(chosen.split(","))
+        self._chosen = _ALL if chosen is None else _ALL & set(chosen.split(","))
+        self._streams = self._chosen & EMBEDDED
         self._learned: tuple[Site, Question] | None = None
 
     @staticmethod
@@ -175,7 +177,7 @@ class Jira:
         number, since = self._options.get("filter"), self._options.get("since")
         restriction = await site.filter_jql(number) if number else self._options["jql"]
         account = me.identity if me else ""
-        query = fingerprint(restriction, since or "", account, *sorted(self._streams))
+        query = fingerprint(restriction, since or "", account, *sorted(self._chosen))
         return Question(zone_of(me.time_zone if me else None), restriction, parse_time(since), query, account)
 
     async def register(self, url: str, secret: str | None) -> Registered:
