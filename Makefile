@@ -28,6 +28,7 @@ check: $(DEV_READY) ## Check format, lint, types and the floors of the house
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	MYPYPATH=tests/example $(VENV)/bin/mypy -m tidegate_ledger -m tidegate_ledger_kit
 	$(VENV)/bin/lint-imports
 
 bench: $(DEV_READY) ## Measure, and print ratios
