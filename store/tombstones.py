@@ -109,7 +109,7 @@ def _embedded_in(tables: StreamTables, table: StreamTable) -> list[StreamTable]:
 async def _children(
     connection: AsyncConnection, table: StreamTable, when: When, parents: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """Key and parent of what is alive of these parents. They are one parameter: the statement stays the same."""
+    """Key and parent of what is alive of these parents. As one parameter: the statement stays the same."""
     name = table.table.name
     if connection.dialect.name == "sqlite":
         among, given = "? AND parent IN (SELECT value FROM json_each(?))", encode(list(parents)).decode()

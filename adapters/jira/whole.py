@@ -12,6 +12,10 @@ from adapters.jira.issue import Issue
 
 #: So many embedded records one page has at most, but for those of its only issue.
 RECORDS_MOST = 5000
+# So often a list that changes while it is read is read from its beginning.
+_TRIES = 3
+# Below this, pages could not overlap any more.
+_SMALLEST = 2
 
 
 class Lists(Protocol):
@@ -116,22 +120,26 @@ async def together(work: Iterable[Coroutine[None, None, None]]) -> None:
 async def _read_on(site: Lists, part: Part) -> None:
     """From where the embedded list stops; if that does not fit together, from the beginning.
 
-    What is gone meanwhile stays as it is known: whatever happened to it moves it to the next sync.
+    What is gone meanwhile, or changes all the time, stays as far as it is known: whatever happened to it
+    moves its issue to the next sync.
     """
     try:
-        if part.count <= 1 or not await _pages(site, part, part.count - 1):
-            await _pages(site, part, 0)
+        if part.count > 1 and await _pages(site, part, part.count - 1):
+            return
+        for _ in range(_TRIES):
+            if await _pages(site, part, 0):
+                return
     except NotFound:
         return
 
 
-async def _pages(site: Lists, part: Part, begin: int) -> bool:
-    """Read to the end that the site tells; False if what was known before and this do not fit together.
+async def _pages(site: Lists, part: Part, at: int) -> bool:
+    """Read from there to the end that the site tells; False if something slipped meanwhile.
 
-    The first answer has to begin with the last entry that is known, so that nothing slipped between; and
-    only where Jira counts as many as there are, always alike, these are all for certain.
+    Each answer has to begin with the last entry of the one before. All are known for certain where Jira
+    counts as many.
     """
-    at, size, totals = begin, part.kind.page, set[int]()
+    size, begin = part.kind.page, at
     while True:
         listing, size = await _listing(site, part, at, size)
         if listing is None:
@@ -141,19 +149,18 @@ async def _pages(site: Lists, part: Part, begin: int) -> bool:
         if start == 0:
             # Old servers know no pages, and give all wherever one begins.
             part.begin()
-        elif not totals and not part.continues(entries):
+        elif not part.continues(entries):
             return False
         part.add(entries)
         after = start + len(entries)
         part.total = after if listing.total is None else listing.total
-        totals.add(part.total)
         if not entries or after >= part.total:
-            part.whole = part.count == part.total and len(totals) == 1
+            part.whole = part.count == part.total
             return part.whole or begin == 0
-        if after <= at:
+        if after - 1 <= at:
             part.trouble = "Jira gives the same page again and again."
             return True
-        at = after
+        at = after - 1
 
 
 async def _listing(site: Lists, part: Part, at: int, size: int) -> tuple[Listing | None, int]:
@@ -162,7 +169,7 @@ async def _listing(site: Lists, part: Part, at: int, size: int) -> tuple[Listing
         try:
             return await site.listing(part.kind, part.issue.key, at, size), size
         except TooLarge as e:
-            if size == 1:
+            if size == _SMALLEST:
                 part.trouble = e.message
                 return None, size
-            size = max(1, size // 8)
+            size = max(_SMALLEST, size // 8)

@@ -1,4 +1,4 @@
-"""What is embedded in issues, on Cloud and Data Center: complete, in few requests, and gone when it is gone."""
+"""What is embedded in issues, on Cloud and Data Center: complete, in few requests, gone when it is gone."""
 
 from collections.abc import AsyncIterator
 
@@ -51,7 +51,7 @@ async def connect(house: House, site: Remote, streams: list[str] | None = None) 
 
 
 def busy(site: Remote, issue: Issue) -> Issue:
-    """An issue with 130 entries of history, 45 comments and 30 worklogs, all of them older than the overlap."""
+    """An issue with 130 entries of history, 45 comments and 30 worklogs, left alone for long."""
     for number in range(45):
         site.add_comment(issue.id, f"Comment {number}")
     for _ in range(30):
@@ -78,9 +78,14 @@ async def test_all_that_an_issue_has_lists_of_is_complete(house: House, site: Re
     sync, requests = await counted(house, site, connection)
     assert (sync.state, sync.error) == ("succeeded", None)
     assert await numbers(house) == {"changelogs": 130, "comments": 45, "worklogs": 30}
-    for name, there in zip(LISTS, (issue.history, issue.comments, issue.worklogs), strict=True):
+    there = {
+        "changelogs": [one.id for one in issue.history],
+        "comments": [one.id for one in issue.comments],
+        "worklogs": [one.id for one in issue.worklogs],
+    }
+    for name, ids in there.items():
         rows = await house.rows("jira", name)
-        assert {row["key"] for row in rows} == {str(one.id) for one in there}
+        assert {row["key"] for row in rows} == set(map(str, ids))
         assert {row["parent"] for row in rows} == {str(issue.id)}
         assert sync.receipt is not None
         assert sync.receipt[name].complete
@@ -202,7 +207,8 @@ async def test_ten_cut_issues_of_a_hundred_cost_no_request_for_each_record(
     sync, requests = await counted(house, site, connection)
     assert sync.state == "succeeded"
     assert await numbers(house) == {"changelogs": 1300, "comments": 450, "worklogs": 300}
-    # One for all histories, one for the comments and one for the worklogs of each; Data Center cuts the last only.
+    # One for all histories, and of each issue one for the comments and one for the worklogs; Data Center
+    # cuts the last only.
     assert requests == IDLE + 1 + (10 if isinstance(site, JiraDataCenter) else 1 + 10 + 10)
 
 

@@ -158,6 +158,90 @@ async def test_recorded_issues_are_read_without_a_loss(name: str, product: str) 
     assert len(records) == ISSUES[name]
 
 
+@pytest.mark.parametrize("product", ["cloud", "datacenter"])
+@pytest.mark.parametrize("name", ISSUES)
+async def test_what_is_embedded_in_recorded_issues_is_read_without_a_loss(name: str, product: str) -> None:
+    sent = issues_in(recorded(f"fetch/{name}"))
+    answers = standing(msgspec.json.encode({"issues": sent, "isLast": True}))
+    if product == "datacenter":
+        page = {"startAt": 0, "maxResults": 100, "total": len(sent), "issues": sent}
+        answers = standing_datacenter(msgspec.json.encode(page))
+    async with site(answers) as jira:
+        pages, _ = await read_all(jira, "issues", Partition("all"))
+    assert [page.rejected for page in pages] == [[]]
+    for stream, lists in embedded_in(sent).items():
+        records = records_of(pages, stream)
+        assert {(one.parent, one.key): msgspec.json.decode(one.body) for one in records} == {
+            (parent, str(entry["id"])): entry for parent, entries in lists for entry in entries
+        }
+        assert all(one.updated_at or stream == "changelogs" for one in records)
+
+
+def embedded_in(issues: list[Raw]) -> dict[str, list[tuple[str, list[dict[str, object]]]]]:
+    """The entries of all lists by stream, with the id of their issue; the documents show some lists bare."""
+    found: dict[str, list[tuple[str, list[dict[str, object]]]]] = {}
+    for raw in issues:
+        issue = json.loads(bytes(raw))
+        lists = {
+            "changelogs": (issue.get("changelog"), "histories"),
+            "comments": (issue["fields"].get("comment"), "comments"),
+            "worklogs": (issue["fields"].get("worklog"), "worklogs"),
+        }
+        for stream, (listed, member) in lists.items():
+            entries = listed.get(member, []) if isinstance(listed, dict) else listed or []
+            found.setdefault(stream, []).append((issue["id"], entries))
+    return found
+
+
+def test_what_is_embedded_in_recorded_issues_is_something() -> None:
+    """So that the test above cannot pass on nothing."""
+    every = [embedded_in(issues_in(recorded(f"fetch/{name}"))) for name in ISSUES]
+    counts = {
+        stream: sum(len(entries) for lists in every for _, entries in lists[stream])
+        for stream in ("changelogs", "comments", "worklogs")
+    }
+    assert counts["changelogs"] > 80
+    assert counts["comments"] > 8
+
+
+LISTS = {
+    "openapi_comments_page.json": ("comments", "comment"),
+    "server_v2_comments.json": ("comments", "comment"),
+    "openapi_worklogs_page.json": ("worklogs", "worklog"),
+    "server_v2_worklog.json": ("worklogs", "worklog"),
+    "cloud_v2_worklogs.json": ("worklogs", "worklog"),
+    "openapi_changelog_page.json": ("changelogs", "changelog"),
+}
+
+
+@pytest.mark.parametrize("product", ["cloud", "datacenter"])
+@pytest.mark.parametrize("name", LISTS)
+async def test_recorded_lists_are_read_without_a_loss(name: str, product: str) -> None:
+    """From their own endpoint, of an issue in which they are cut; a history as the issue expands it."""
+    stream, field = LISTS[name]
+    found = json.loads(recorded(f"fetch/{name}"))
+    entries = found if isinstance(found, list) else found.get(stream, found.get("values"))
+    page = {"startAt": 0, "maxResults": 5000, "total": len(entries)}
+    cut = {**page, stream: []}
+    answers = {f"/rest/api/{{}}/issue/7/{field}": answer(json.dumps({**page, stream: entries}).encode())}
+    issue: dict[str, object] = {"id": "7", "key": "TG-7", "fields": {field: cut}}
+    if stream == "changelogs":
+        issue = {"id": "7", "key": "TG-7", "fields": {}, "changelog": {**page, "histories": entries}}
+    version, standing_ = ("3", standing) if product == "cloud" else ("2", standing_datacenter)
+    search = {"issues": [issue], "isLast": True, "startAt": 0, "maxResults": 100, "total": 1}
+    served = {path.format(version): one for path, one in answers.items()}
+    async with site(standing_(json.dumps(search).encode()) | served) as jira:
+        pages, _ = await read_all(jira, "issues", Partition("all"))
+    records = records_of(pages, stream)
+    assert [page.rejected for page in pages] == [[]]
+    assert [json.loads(one.body) for one in records] == entries
+    assert [one.key for one in records] == [str(entry["id"]) for entry in entries]
+    assert all(one.columns[0] and one.parent == "7" for one in records)
+    assert {one.updated_at for one in records} == {parse_time(entry.get("updated")) for entry in entries}
+    families = [family.keys for page in pages for family in page.families if family.stream == stream]
+    assert [list(keys) for keys in families] == [[one.key for one in records]]
+
+
 async def test_a_recorded_page_of_a_classic_search_is_read_in_its_own_envelope() -> None:
     sent = recorded("fetch/server_v2_search_page.json")
     async with site(standing_datacenter(sent)) as jira:

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -56,6 +56,8 @@ class JiraSite(JiraModel, Remote):
     comments_page = 100
     #: The most worklogs; None where there are no pages.
     worklogs_page: int | None = 5000
+    #: What happens while somebody reads: called before a list of an issue is given.
+    before_list: Callable[[], object] = staticmethod(lambda: None)
     #: What is registered here, and what was sent.
     webhooks: Webhooks
 
@@ -110,6 +112,8 @@ class JiraSite(JiraModel, Remote):
         issue = self._asked_for(request)
         if issue is None:
             return self._no_issue(request)
+        self.before_list()
+        issue = self.issues.get(issue.id, issue)
         most = min(int(request.query.get("maxResults", self.comments_page)), self.comments_page)
         shown = [self.renderer.lists.comment(issue, one) for one in issue.comments]
         return self.json(request, sliced(shown, int(request.query.get("startAt", 0)), most, "comments"))
