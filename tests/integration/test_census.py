@@ -410,3 +410,14 @@ async def test_what_was_observed_after_it_was_asked_for_is_not_gone(
         buried = await bury(connection, engine.deps.tables, table, asked_before, {"t1": "deleted"}, 7)
     assert (buried.change, buried.counts) == (7, {})
     assert await tombstones(engine) == {}
+
+
+async def test_a_second_hint_about_what_is_gone_tells_nothing_new(
+    engine: House, script: Script, copied: Connection
+) -> None:
+    script.by_key["t1"] = Missing("t1", "deleted")
+    await engine.sync(copied.id, Request("webhook", "records", {"things": ["t1"]}))
+    before = (await connection_row(engine, copied.id))["change_sequence"]
+    sync = await engine.sync(copied.id, Request("webhook", "records", {"things": ["t1"]}))
+    assert (sync.state, deleted(sync)) == ("succeeded", 0)
+    assert (await connection_row(engine, copied.id))["change_sequence"] == before
