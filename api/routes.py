@@ -2,7 +2,20 @@
 
 from typing import Any
 
-from api import audit, checks, connections, credentials, docs, keys, live, projects, records, state, syncs
+from api import (
+    audit,
+    checks,
+    connections,
+    credentials,
+    docs,
+    keys,
+    listing,
+    live,
+    projects,
+    records,
+    state,
+    syncs,
+)
 from api.routing import Route
 
 ROUTES: tuple[Route[Any, Any], ...] = (
@@ -13,6 +26,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
     # Before the connections: `test` is no id.
     *checks.ROUTES,
     *connections.ROUTES,
+    *listing.ROUTES,
     *syncs.ROUTES,
     *records.ROUTES,
     *live.ROUTES,
