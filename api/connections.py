@@ -1,26 +1,22 @@
 """Connections: what is kept in step, how often, and how it stands."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql import ColumnElement
 
 from api import edits
 from api.access import Caller
 from api.etags import Versioned
-from api.paging import ById, Page, cut, read_cursor
 from api.problems import not_found
 from api.routing import Call, Route
-from api.shapes import Discreet, Flag, Id, Name, Nothing, Part, Position, System, Text, Word, moment
+from api.shapes import Discreet, Id, Name, Nothing, System, Text, moment
 from api.wanted import Wanted
 from store import connections
 from store.connections import Connection
-from store.listing import After, By, Order, connections_by
-from store.schema import connections as table
+from store.listing import Listed
 
 Health = Literal["disabled", "failed", "rate_limited", "processing", "partial", "stale", "pending", "healthy"]
 Streams = Annotated[list[Name], Meta(max_length=100)]
@@ -112,43 +108,6 @@ class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     next_due_at: str | None
 
 
-Sort = Literal[
-    "id", "-id", "name", "-name", "last_success_at", "-last_success_at", "next_due_at", "-next_due_at"
-]
-
-
-class ConnectionQuery(Page, frozen=True, kw_only=True):
-    """Which connections, in which order. `q` is a part of the name.
-
-    `project_id=null` are those of the account. `-` before what it is sorted by turns the order round; what
-    has no such time comes last in either.
-    """
-
-    system: Word | None = None
-    health: Health | None = None
-    cause: Word | None = None
-    enabled: Flag | None = None
-    name: Word | None = None
-    q: Part | None = None
-    credential_id: Id | None = None
-    project_id: Id | UnsetType | None = UNSET
-    sort: Sort = "id"
-
-
-class ByName(msgspec.Struct, frozen=True, array_like=True):
-    """The position in a list that goes by names."""
-
-    id: Position
-    value: str
-
-
-class ByTime(msgspec.Struct, frozen=True, array_like=True):
-    """The position in a list that goes by times, the database's to the microsecond."""
-
-    id: Position
-    value: datetime | None
-
-
 class Removal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What becomes of the records of a connection that is removed: they stay, unless deleted too."""
 
@@ -180,57 +139,6 @@ async def remove(call: Call[Nothing, Removal]) -> None:
     await edits.remove(call.context, call.id("connection"), purge=purge, precondition=call.precondition)
 
 
-async def listed(call: Call[Nothing, ConnectionQuery]) -> Connections:
-    """Connections, ascending by id unless another order is asked for."""
-    query = call.query
-    order = _order(query.sort)
-    after = None
-    if query.cursor is not None:
-        last = read_cursor(call.request, query.cursor, _POSITIONS[order.by])
-        after = After(last.id, getattr(last, "value", None))
-    filters = [*_filters(query), *call.caller.limits(table.c.project_id)]
-    async with call.context.database.read() as connection:
-        found = await connections_by(connection, order, after, query.limit + 1, *filters)
-    page = cut(call.request, found, query.limit, lambda one: _position(order, one))
-    return Connections([answer(one, call.caller) for one in page.items], page.next)
-
-
-def _order(sort: Sort) -> Order:
-    return Order(msgspec.convert(sort.lstrip("-"), By), sort.startswith("-"))
-
-
-_POSITIONS: Mapping[By, type[ById] | type[ByName] | type[ByTime]] = {
-    "id": ById,
-    "name": ByName,
-    "last_success_at": ByTime,
-    "next_due_at": ByTime,
-}
-
-
-def _position(order: Order, last: Connection) -> ById | ByName | ByTime:
-    if order.by == "id":
-        return ById(last.id)
-    if order.by == "name":
-        return ByName(last.id, last.name)
-    return ByTime(last.id, getattr(last, order.by))
-
-
-def _filters(query: ConnectionQuery) -> Iterator[ColumnElement[bool]]:
-    c = table.c
-    for name in ("system", "health", "cause", "name", "credential_id"):
-        value = getattr(query, name)
-        if value is not None:
-            yield c[name] == value
-    if query.enabled is not None:
-        yield c.enabled.is_(query.enabled == "true")
-    if query.q is not None:
-        yield c.name.icontains(query.q, autoescape=True)
-    if query.project_id is None:
-        yield c.project_id.is_(None)
-    elif query.project_id is not UNSET:
-        yield c.project_id == query.project_id
-
-
 async def get(call: Call[Nothing, Nothing]) -> Versioned:
     """A connection."""
     async with call.context.database.read() as connection:
@@ -241,7 +149,7 @@ async def status(call: Call[Nothing, Nothing]) -> ConnectionStatus:
     """How a connection stands, and why."""
     async with call.context.database.read() as connection:
         found = await named(call, connection)
-    message, hint = _why(found)
+    message, hint = why(found)
     return ConnectionStatus(
         health=found.health,
         cause=found.cause,
@@ -273,7 +181,7 @@ def _versioned(connection: Connection, caller: Caller) -> Versioned:
 def answer(connection: Connection, caller: Caller) -> ConnectionAnswer:
     """A connection as this caller may see it."""
     writes = caller.may("write")
-    message, hint = _why(connection)
+    message, hint = why(connection)
     same: Mapping[str, Any] = {name: getattr(connection, name) for name in _SAME}
     times: Mapping[str, Any] = {name: moment(getattr(connection, name)) for name in _TIMES}
     return ConnectionAnswer(
@@ -294,8 +202,10 @@ _SAME = [
 ]
 
 
-def _why(connection: Connection) -> tuple[str | None, str | None]:
+def why(connection: Connection | Listed) -> tuple[str | None, str | None]:
     """Message and hint of the present cause."""
+    if connection.cause is None:
+        return None, None
     if connection.cause == "incomplete":
         if connection.url is None:
             return "It has no URL yet.", "Give it a URL."
@@ -328,17 +238,6 @@ ROUTES: tuple[Route[Any, Any], ...] = (
             "credential_id": 1,
             "frequency": "every 15m",
         },
-    ),
-    Route(
-        method="GET",
-        path="/v1/connections",
-        summary="List connections",
-        permission="read",
-        by_project=True,
-        handler=listed,
-        body=Nothing,
-        query=ConnectionQuery,
-        answer=Connections,
     ),
     Route(
         method="GET",

@@ -29,7 +29,7 @@ are problem documents that name the field. Lists have a `limit` and a `cursor`: 
 `cursor` of the next, with all other parameters as they were.
 """
 #: Modules that speak of the same thing.
-_TAGS = {"checks": "connections", "live": "events", "docs": "description"}
+_TAGS = {"checks": "connections", "listing": "connections", "live": "events", "docs": "description"}
 #: When each of these is answered; what a route adds is its own.
 _WHEN = {
     400: "The body is not JSON.",

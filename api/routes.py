@@ -10,6 +10,7 @@ from api import (
     docs,
     hooks,
     keys,
+    listing,
     live,
     projects,
     records,
@@ -27,6 +28,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
     # Before the connections: `test` is no id.
     *checks.ROUTES,
     *connections.ROUTES,
+    *listing.ROUTES,
     *webhooks.ROUTES,
     *syncs.ROUTES,
     *records.ROUTES,

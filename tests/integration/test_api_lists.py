@@ -141,6 +141,21 @@ async def test_equal_names_are_all_there_across_pages(api: Api) -> None:
     assert [one["id"] for one in await paged(api, "limit=2&sort=-name")] == [5, 4, 3, 2, 1]
 
 
+async def test_a_connection_in_a_list_is_as_it_is_by_itself(api: Api) -> None:
+    project = await api.post("/v1/projects", {"name": "p", "key": "p"})
+    whole = await api.shelf(name="é\n/", project_id=project["id"], streams=["books"], webhook_secret="hush")
+    failed = await api.shelf("shelf.example/3?state=locked")
+    for one in (whole, failed):
+        await api.synced(one["id"])
+    await api.post(
+        "/v1/connections", {"name": "draft", "system": "jira", "params": {"jql": 'a = "ü" \u2028'}}
+    )
+    reader = await api.post("/v1/keys", {"name": "r", "permissions": ["read"]})
+    for key in ({}, {"X_API_Key": reader["key"]}):
+        for one in (await api.get("/v1/connections", **key))["connections"]:
+            assert one == await api.get(f"/v1/connections/{one['id']}", **key)
+
+
 @pytest.mark.parametrize("other", ["sort=-name", "sort=name&q=b", "sort=name&enabled=true", ""])
 async def test_a_cursor_goes_on_with_its_own_query_only(api: Api, other: str) -> None:
     await sortable(api)
