@@ -6,6 +6,7 @@ of the API does, and may come twice or in another order.
 
 import hmac
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -61,7 +62,8 @@ def verify(hook: Hook, secret: str) -> bool:
     """Whether the body is signed with the secret as `X-Hub-Signature` says: by the HMAC of its raw bytes.
 
     Older Jira Server and Data Center, and automation rules, sign nothing: there the secret itself may be in
-    `X-Tidegate-Token`, or in `Authorization` as it is or as a bearer. A wrong signature is never made good.
+    `X-Tidegate-Token`, or in `Authorization` as it is, as a bearer, or as the password of any user. A wrong
+    signature is never made good.
     """
     if not secret:
         return False
@@ -69,8 +71,8 @@ def verify(hook: Hook, secret: str) -> bool:
         return _signed(hook, secret)
     authorization = hook.headers.get("authorization", "")
     kind, _, token = authorization.partition(" ")
-    bearer = token if kind.lower() == "bearer" else ""
-    shown = [hook.headers.get("x-tidegate-token", ""), authorization, bearer]
+    given = {"bearer": token, "basic": _password(token)}.get(kind.lower(), "")
+    shown = [hook.headers.get("x-tidegate-token", ""), authorization, given]
     # Every one is compared, so that the time tells nothing about which.
     same = [hmac.compare_digest(_bytes(one), _bytes(secret)) for one in shown]
     return any(same)
@@ -135,6 +137,13 @@ def _in_path(link: object) -> str | None:
     except ValueError:
         return None
     return found[1] if found else None
+
+
+def _password(token: str) -> str:
+    try:
+        return b64decode(token, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _bytes(text: str) -> bytes:

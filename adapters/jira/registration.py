@@ -4,7 +4,7 @@ An administrator's webhook stays until it is removed, and signs. What an OAuth a
 after 30 days, signs nothing, and may ask only a few fields (vendor docs and OpenAPI document).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import ClassVar
 from urllib.parse import urlsplit
@@ -21,13 +21,14 @@ from adapters.base import (
     Unreadable,
 )
 from adapters.http import Http, Reply, decode
-from adapters.jira import hints
 from adapters.jira.answers import Product, judging
 from adapters.jira.jql import projects_of
 from adapters.times import from_millis, parse_time
 
 NAME = "Tidegate"
 _ADMIN = "/rest/webhooks/1.0/webhook"
+# Where Data Center has them from version 10 on (reported by users).
+_ADMIN_FROM_10 = "/rest/jira-webhook/1.0/webhooks"
 _APP = "/rest/api/3/webhook"
 _OF_ISSUES = "issue-related-events-section"
 _APP_EVENTS = (
@@ -54,23 +55,20 @@ _OWN_SCOPE = (
     "Give the OAuth app the scope manage:jira-webhook, and have it authorised anew; or register the webhook "
     "by hand under System > WebHooks."
 )
-_NO_SIGNATURE = (
-    "Leave the connection's webhook secret out: its address, which nobody else knows, is then the proof. Or "
-    "register the webhook by hand under System > WebHooks, where it can be signed."
-)
-
-
 _BY_HAND = "Register the webhook by hand under System > WebHooks."
 
 
 class _Known(Struct):
-    """A webhook of an administrator. Its number is in its link only (seen in recorded answers)."""
+    """A webhook of an administrator. Its number was in its link only, once (seen in recorded answers)."""
 
     url: str
+    id: int | None = None
     link: str = field(default="", name="self")
 
     @property
     def number(self) -> str:
+        if self.id is not None:
+            return str(self.id)
         return urlsplit(self.link).path.rstrip("/").rpartition("/")[2]
 
 
@@ -126,12 +124,18 @@ class _Registrar:
 
 
 class OfAdministrator(_Registrar):
-    """Webhooks that stay, signed where there is a secret."""
+    """Webhooks that stay, signed where Jira can: on Cloud, and on Data Center from version 10 on."""
 
     kind = "site"
     needed = _ADMINISTER
 
+    def __init__(self, http: Http, product: Product) -> None:
+        super().__init__(http, product)
+        self._paths = (_ADMIN,) if product == "cloud" else (_ADMIN_FROM_10, _ADMIN)
+
     async def register(self, url: str, secret: str | None, restriction: str) -> Registered:
+        path, known = await self._listed()
+        signs = secret is not None and path == self._paths[0]
         body: dict[str, object] = {
             "name": NAME,
             "url": url,
@@ -139,43 +143,56 @@ class OfAdministrator(_Registrar):
             "filters": {_OF_ISSUES: projects_of(restriction) or restriction},
             "excludeBody": False,
         }
-        if secret is not None:
+        if secret is not None and path == _ADMIN_FROM_10:
+            # Beside the other members it is ignored without a word (reported by users).
+            body["configuration"] = {"EXCLUDE_BODY": "false", "SECRET": secret}
+        elif signs:
             body["secret"] = secret
-        known = await self._find(url)
-        if known is None:
-            reply = await self._http.change("POST", _ADMIN, body, self._judge)
-            known = decode(reply, _Known)
-        else:
-            await self._http.change("PUT", f"{_ADMIN}/{known.number}", body, self._judge)
-        if not known.number.isdigit():
-            raise Unreadable("Jira does not say under which number it keeps the webhook.")
-        return Registered(self._id(known.number))
+        if mine := _calling(known, url):
+            await self._http.change("PUT", f"{path}/{mine.number}", body, self._judge)
+            return Registered(self._id(mine.number), signed=signs)
+        await self._http.change("POST", path, body, self._judge)
+        # Not every version answers with what it made.
+        _, known = await self._listed()
+        if mine := _calling(known, url):
+            return Registered(self._id(mine.number), signed=signs)
+        raise Unreadable("Jira took the webhook, and does not list it.")
 
     async def renew(self, id_: str) -> Registered:
-        await self._http.get(f"{_ADMIN}/{self._number(id_)}", judge=self._judge)
+        number = self._number(id_)
+        _, known = await self._listed()
+        if not any(one.number == number for one in known):
+            raise NotFound("Jira does not have this webhook any more.", "Register it anew.")
         return Registered(id_)
 
     async def unregister(self, id_: str) -> None:
-        try:
-            await self._http.change("DELETE", f"{_ADMIN}/{self._number(id_)}", None, self._judge)
-        except NotFound as e:
-            if e.hint == hints.WRONG_ADDRESS:
-                raise
+        number = self._number(id_)
+        path, known = await self._listed()
+        if any(one.number == number for one in known):
+            await self._http.change("DELETE", f"{path}/{number}", None, self._judge)
 
-    async def _find(self, url: str) -> _Known | None:
-        known = decode(await self._http.get(_ADMIN, judge=self._judge), list[_Known])
-        return next((one for one in known if one.url == url and one.number.isdigit()), None)
+    async def _listed(self) -> tuple[str, list[_Known]]:
+        """Where this version keeps webhooks, and all that there are."""
+        for path in self._paths[:-1]:
+            try:
+                return path, decode(await self._http.get(path, judge=self._judge), list[_Known])
+            except NotFound:
+                continue
+        path = self._paths[-1]
+        return path, decode(await self._http.get(path, judge=self._judge), list[_Known])
+
+
+def _calling(known: Sequence[_Known], url: str) -> _Known | None:
+    return next((one for one in known if one.url == url and one.number.isdigit()), None)
 
 
 class OfApp(_Registrar):
-    """Webhooks of an OAuth app: unsigned, for 30 days, one address for each app."""
+    """Webhooks of an OAuth app: never signed, for 30 days, one address for each app."""
 
     kind = "app"
     needed = _OWN_SCOPE
 
     async def register(self, url: str, secret: str | None, restriction: str) -> Registered:
-        if secret is not None:
-            raise QueryRejected("Jira does not sign the webhooks of OAuth apps.", _NO_SIGNATURE)
         known = await self._find(lambda one: one.url == url)
         if known is None:
             asked = {"events": _APP_EVENTS, "jqlFilter": projects_of(restriction) or restriction}
@@ -199,7 +216,7 @@ class OfApp(_Registrar):
     async def _renewed(self, number: int) -> Registered:
         """What is not known is silently left alone, so that only a known one may be asked for."""
         reply = await self._http.change("PUT", f"{_APP}/refresh", {"webhookIds": [number]}, self._judge)
-        return Registered(self._id(number), _moment(decode(reply, _Expiry).expiration_date))
+        return Registered(self._id(number), _moment(decode(reply, _Expiry).expiration_date), signed=False)
 
     async def _find(self, wanted: Callable[[_AppKnown], bool]) -> _AppKnown | None:
         at = 0

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -215,6 +216,7 @@ def test_a_signature_that_is_none_is_not_believed(text: str) -> None:
         {"authorization": SECRET},
         {"authorization": f"Bearer {SECRET}"},
         {"authorization": f"bearer {SECRET}"},
+        {"authorization": "Basic " + b64encode(f"jira:{SECRET}".encode()).decode()},
     ],
 )
 def test_who_cannot_sign_may_send_the_secret_itself(headers: dict[str, str]) -> None:
@@ -229,6 +231,8 @@ def test_who_cannot_sign_may_send_the_secret_itself(headers: dict[str, str]) -> 
         {"x-tidegate-token": SECRET + " "},
         {"authorization": "Bearer"},
         {"authorization": f"Basic {SECRET}"},
+        {"authorization": "Basic " + b64encode(f"{SECRET}:guessed".encode()).decode()},
+        {"authorization": "Basic " + b64encode(b"\xff\xfe").decode()},
         {"x-tidegate-token": "\udcff"},
     ],
 )

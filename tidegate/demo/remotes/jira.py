@@ -127,7 +127,7 @@ class JiraCloud(JiraSite):
                 app.router.add_post(f"{api}/search/jql", self._let(self._search, READ_WORK))
                 count = f"{api}/search/approximate-count"
                 app.router.add_post(count, self._let(self._count, READ_WORK))
-        administration, apps = Administration(self), AppWebhooks(self, self._app)
+        administration, apps = Administration(self, "beside"), AppWebhooks(self, self._app)
         app.router.add_route("*", "/rest/webhooks/1.0/webhook", administration.collection)
         app.router.add_route("*", "/rest/webhooks/1.0/webhook/{number}", administration.one)
         own = f"{GATEWAY}/rest/api/3/webhook"

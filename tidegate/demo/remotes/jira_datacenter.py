@@ -14,6 +14,7 @@ from tidegate.demo.remotes.jira_site import JSON, JiraSite, authorization
 from tidegate.demo.remotes.jira_webhooks import Webhooks
 
 _PAGE = 50
+_WEBHOOKS_MOVED = 10
 _HTML = {"Content-Type": "text/html;charset=UTF-8"}
 _REASON = "X-Seraph-LoginReason"
 
@@ -80,7 +81,9 @@ class JiraDataCenter(JiraSite):
             app.router.add_get(f"{api}/issue/{{key}}/worklog", self._let(self.worklogs))
             app.router.add_get(f"{api}/search", self._let(self._search))
             app.router.add_post(f"{api}/search", self._let(self._search))
-        administration, own = Administration(self), f"{self.context}/rest/webhooks/1.0/webhook"
+        modern = int(self.version.partition(".")[0]) >= _WEBHOOKS_MOVED
+        administration = Administration(self, "configured" if modern else "none")
+        own = self.context + ("/rest/jira-webhook/1.0/webhooks" if modern else "/rest/webhooks/1.0/webhook")
         app.router.add_route("*", own, self._let(administration.collection))
         app.router.add_route("*", f"{own}/{{number}}", self._let(administration.one))
         app.router.add_route("*", "/{anything:.*}", self._nothing)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from aiohttp import web
@@ -37,6 +37,7 @@ class _Webhook(msgspec.Struct, rename="camel"):
     filters: dict[str, str] = {}
     exclude_body: bool = False
     secret: str | None = None
+    configuration: dict[str, str] = {}
 
 
 class _AppWebhook(msgspec.Struct, rename="camel"):
@@ -54,10 +55,16 @@ class _Ids(msgspec.Struct, rename="camel"):
 
 
 class Administration:
-    """`/rest/webhooks/1.0/webhook`: for accounts with the permission to administer Jira."""
+    """`/rest/webhooks/1.0/webhook`: for accounts with the permission to administer Jira.
 
-    def __init__(self, site: "JiraSite") -> None:
+    Data Center cannot sign there; from version 10 on it has `/rest/jira-webhook/1.0/webhooks` instead, takes
+    the secret from a member of its own, and numbers webhooks (reported by users).
+    """
+
+    def __init__(self, site: "JiraSite", secrets: Literal["beside", "configured", "none"]) -> None:
+        """`secrets`: where a secret is taken from."""
         self._site = site
+        self._secrets = secrets
 
     async def collection(self, request: web.Request) -> web.StreamResponse:
         if refused := self._refused(request):
@@ -76,7 +83,7 @@ class Administration:
             asked.url,
             asked.events,
             asked.filters.get(_OF_ISSUES, ""),
-            asked.secret,
+            self._secret(asked),
             person.account_id,
         )
         return self._site.json(request, self._shown(made), 201)
@@ -97,8 +104,13 @@ class Administration:
                 return self._site.refusal(request, 400, asked)
             known.name, known.url, known.events = asked.name, asked.url, asked.events
             known.jql = asked.filters.get(_OF_ISSUES, "")
-            known.secret = asked.secret if asked.secret is not None else known.secret
+            known.secret = self._secret(asked) or known.secret
         return self._site.json(request, self._shown(known))
+
+    def _secret(self, asked: _Webhook) -> str | None:
+        """What stands elsewhere is ignored without a word."""
+        configured = asked.configuration.get("SECRET")
+        return {"beside": asked.secret, "configured": configured, "none": None}[self._secrets]
 
     def _refused(self, request: web.Request) -> web.StreamResponse | None:
         person = self._site.person(request)
@@ -120,6 +132,8 @@ class Administration:
 
     def _shown(self, one: Registration) -> dict[str, object]:
         """The secret is never shown (seen in recorded answers: there is no such member)."""
+        if self._secrets == "configured":
+            return {"id": one.id, "name": one.name, "url": one.url, "events": one.events, "active": True}
         return {
             "name": one.name,
             "url": one.url,
