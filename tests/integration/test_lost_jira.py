@@ -84,7 +84,7 @@ async def tombstones(house: House) -> dict[str, str]:
         return {row.key: row.gone_reason for row in rows}
 
 
-async def named(house: House, *keys: int) -> Request:
+def named(*keys: int) -> Request:
     return Request("webhook", "records", {"issues": [str(key) for key in keys]})
 
 
@@ -349,8 +349,9 @@ async def test_an_issue_that_just_left_is_not_kept_because_the_index_is_late(
     issue = site.create_issue("TG", "leaves")
     connection = await connect(house, site, "project = TG AND status != Done")
     await house.sync(connection.id)
+    site.lag = timedelta(seconds=0.6)
     site.update_issue(issue.id, status="Done")
-    await house.sync(connection.id, await named(house, issue.id))
+    await house.sync(connection.id, named(issue.id))
     assert await tombstones(house) == {str(issue.id): "left"}
 
 
@@ -360,7 +361,7 @@ async def test_an_issue_asked_for_before_the_index_knows_it_is_stored_as_soon_as
     connection = await connect(house, site)
     site.lag = timedelta(seconds=0.6)
     issue = site.create_issue("TG", "Just made")
-    await house.sync(connection.id, await named(house, issue.id))
+    await house.sync(connection.id, named(issue.id))
     assert await house.keys("jira", "issues") == {str(issue.id)}
 
 
@@ -421,6 +422,37 @@ async def test_a_connection_reset_in_the_middle_of_a_page_delays_and_loses_nothi
 ) -> None:
     sync = await failing(house, site, Fault(search(site), cut=40), request_)
     assert (sync.state, why(sync)) == ("waiting", "unreachable")
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_a_page_of_a_proxy_proves_nothing_about_an_issue(
+    house: House, site: Remote, status: int
+) -> None:
+    issue = site.create_issue("TG", "a")
+    connection = await connect(house, site)
+    await house.sync(connection.id)
+    site.delete_issue(issue.id)
+    page = b"<html><title>Not here</title></html>"
+    site.faults.append(Fault("/issue/", status, page, HTML, times=99))
+    sync = await house.sync(connection.id, named(issue.id))
+    assert sync.state == "failed"
+    assert await tombstones(house) == {}
+    site.faults.clear()
+    await house.sync(connection.id, named(issue.id))
+    assert await tombstones(house) == {str(issue.id): "hidden"}
+
+
+async def test_a_data_center_that_says_forbidden_of_an_issue_hides_it(house: House) -> None:
+    async with datacenter() as site:
+        site.add_project("TG")
+        issue = site.create_issue("TG", "a")
+        connection = await connect(house, site)
+        await house.sync(connection.id)
+        site.delete_issue(issue.id)
+        said = b'{"errorMessages":["You do not have the permission to see the specified issue."],"errors":{}}'
+        site.faults.append(Fault("/issue/", 403, said, JSON))
+        await house.sync(connection.id, named(issue.id))
+    assert await tombstones(house) == {str(issue.id): "hidden"}
 
 
 async def test_a_page_that_says_more_follow_and_has_none_is_no_end(house: House, site: Remote) -> None:
