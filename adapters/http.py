@@ -193,7 +193,7 @@ class Http:
         body: object = None,
         judge: Judge | None = None,
     ) -> Reply:
-        """Like `post`, for what is made, changed or removed there; every status that says done is no error."""
+        """Like `post`, for what is made, changed or removed there; whatever status says done is no error."""
         content = None if body is None else msgspec.json.encode(body)
         return await self._ask(method, path, None, None, content, judge, _DONE)
 

@@ -244,7 +244,7 @@ def test_whoever_knows_the_secret_is_believed(headers: dict[str, str]) -> None:
         {"authorization": f"Basic {b64encode(SECRET.encode()).decode()}"},
         {"x-tidegate-token": ""},
         {"x-tidegate-token": SECRET.upper()},
-        {"x-tidegate-token": "ſecret"},
+        {"x-tidegate-token": f" {SECRET}"},
     ],
 )
 def test_whoever_does_not_know_the_secret_is_not_believed(headers: dict[str, str]) -> None:
