@@ -8,8 +8,8 @@ from aiohttp import web
 from adapters.base import BadHook, Hint, Hook
 from api.inbox import Taken
 from api.problems import ProblemError
-from api.routing import Call, Route
-from api.shapes import Nothing
+from api.routing import JSON, Call, Route
+from api.shapes import Name, Nothing
 from config.vault import VaultError
 from store import connections
 from store.connections import Connection
@@ -93,5 +93,14 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         query=Anything,
         answer=HookAnswer,
         status=202,
+        names={"token": Name},
+        raw=(JSON,),
+        problems={
+            400: "This is no webhook of the system of the connection.",
+            401: "The webhook does not prove that it knows the webhook secret.",
+            404: "No connection has this webhook address.",
+            413: "The body is larger than 4 MiB.",
+            503: "The webhook secret cannot be opened, or the database does not answer.",
+        },
     ),
 )

@@ -135,6 +135,8 @@ def _answer(one: Listed, *, writes: bool) -> ConnectionAnswer:
         last_sync_at=one.last_sync_at,
         last_success_at=one.last_success_at,
         last_error_at=one.last_error_at,
+        last_webhook_at=one.last_webhook_at,
+        webhook_missed_at=one.webhook_missed_at,
         created_at=one.created_at,
         updated_at=one.updated_at,
     )

@@ -29,7 +29,13 @@ are problem documents that name the field. Lists have a `limit` and a `cursor`: 
 `cursor` of the next, with all other parameters as they were.
 """
 #: Modules that speak of the same thing.
-_TAGS = {"checks": "connections", "listing": "connections", "live": "events", "docs": "description"}
+_TAGS = {
+    "checks": "connections",
+    "hooks": "webhooks",
+    "listing": "connections",
+    "live": "events",
+    "docs": "description",
+}
 #: When each of these is answered; what a route adds is its own.
 _WHEN = {
     400: "The body is not JSON.",
@@ -112,6 +118,8 @@ def _operation(route: Route[Any, Any], schemas: Mapping[Any, Json]) -> Json:
         "responses": _responses(route, schemas),
         "security": [{name: []} for name in HEADERS] if route.permission else [],
     }
+    if route.raw:
+        operation["requestBody"] = {"required": True, "content": {media: {} for media in route.raw}}
     if route.body is not Nothing:
         content: Json = {"schema": schemas[route.body]}
         if route.example is not None:
@@ -226,7 +234,7 @@ def _success(route: Route[Any, Any], schemas: Mapping[Any, Json]) -> Json:
 
 def problems(route: Route[Any, Any]) -> Mapping[int, str]:
     """Every problem that a route may answer, by status, and when it does."""
-    statuses = [422]
+    statuses = [422] if route.query.__struct_config__.forbid_unknown_fields else []
     if route.permission:
         statuses += [401, 403, 429, 503]
     if route.body is not Nothing:

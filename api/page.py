@@ -123,7 +123,7 @@ def _section(document: Json, method: str, path: str, operation: Json) -> str:
         _list("Parameters", (_parameter(one) for one in operation["parameters"])),
     ]
     if "requestBody" in operation:
-        schema = operation["requestBody"]["content"][JSON]["schema"]
+        schema = operation["requestBody"]["content"][JSON].get("schema", {})
         parts.append(f"<h4>Body</h4><p>{_kind(schema)}</p>")
     answers = [(status, _resolved(document, one)) for status, one in operation["responses"].items()]
     parts.append(_list("Answers", (_answer(*one) for one in answers)))

@@ -69,7 +69,8 @@ class Route(msgspec.Struct, Generic[B, Q], frozen=True, kw_only=True):
     With `idempotent` an Idempotency-Key is taken. With `tagged` answers have an ETag: the handler gives
     them `Versioned`, and checks the precondition of a call that changes something. What follows describes:
     `problems` are those that the rest does not tell of, by status; `names` the types of what stands in the
-    path, if it is not an id; `example` a body; `made` the path of the list that what is made is added to.
+    path, if it is not an id; `example` a body; `made` the path of the list that what is made is added to;
+    `raw` the types of a body that the handler reads itself.
     """
 
     method: str
@@ -90,6 +91,7 @@ class Route(msgspec.Struct, Generic[B, Q], frozen=True, kw_only=True):
     names: Mapping[str, Any] = {}
     example: Mapping[str, Any] | None = None
     made: str | None = None
+    raw: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -57,6 +57,8 @@ class Listed(msgspec.Struct, frozen=True):
     last_sync_at: str | None
     last_success_at: str | None
     last_error_at: str | None
+    last_webhook_at: str | None
+    webhook_missed_at: str | None
     created_at: str
     updated_at: str
     failed: str | None
