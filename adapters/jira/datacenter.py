@@ -70,6 +70,8 @@ class DataCenter(Site):
     _size = PAGE
     # Whether searches bring the histories: unless so few issues as can be were too large with them.
     _expands = True
+    # When the last search was asked, by the remote's clock.
+    _asked_at: datetime | None = None
 
     def walk(self, question: Question, cursor: Cursor) -> AsyncGenerator[Page, None]:
         return offsets.walk(self, question, cursor)
@@ -92,6 +94,7 @@ class DataCenter(Site):
         if self.wants_histories and self._expands:
             body["expand"] = ["changelog"]
         reply = await self._http.post(f"{self.api}/search", body, judge=self._judge)
+        self._asked_at = reply.asked_at
         found = decode(reply, Found)
         if found.start_at not in {None, at}:
             raise Unreadable(
@@ -151,7 +154,8 @@ class DataCenter(Site):
         return {id_ for id_ in found if id_}
 
     async def judged(self, restriction: str, records: Sequence[Record], unseen: Collection[str]) -> Verdict:
-        return await judged(self, restriction, records, unseen, self._http.clock())
+        now = self._asked_at or self._http.clock()
+        return await judged(self, restriction, records, unseen, now)
 
     async def changed(self, ids: Collection[str]) -> dict[str, datetime | None]:
         """By the database, one request for each: there is no other way (vendor's reference)."""
