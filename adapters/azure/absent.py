@@ -26,7 +26,7 @@ class _Bin(msgspec.Struct, frozen=True):
 
 
 async def reasons(site: Site, queries: Queries, keys: Sequence[str]) -> dict[str, Gone]:
-    """Why these keys are not there. What lies in the recycle bin was deleted.
+    """Why these keys are not there, proven to be about us. What lies in the recycle bin was deleted.
 
     What was destroyed leaves no trace. In the one project that is read, an id that was given out and is not
     there counts as deleted. In an organisation it may as well be in a project that is withheld now.

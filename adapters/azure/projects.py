@@ -160,7 +160,7 @@ class Projects:
         """Projects by GUID: those of the list as `read` sees them, the others asked for one by one."""
         observed_at: datetime | None = None
         listed: dict[str, Record] = {}
-        async for page in self._walked(None, anew=True):
+        async for page in self._walked(None):
             observed_at = observed_at or page.observed_at
             listed |= {record.key: record for record in page.records}
         records, missing = [], []

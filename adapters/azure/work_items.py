@@ -168,7 +168,6 @@ class WorkItems:
         missing = [Missing(key, "left") for key in away]
         settled = {*found, *(read.key for read in bodies.rejected)}
         if unknown := [key for key in dict.fromkeys(keys) if key not in settled]:
-            await self._site.prove(bodies.reply, anew=True)
             why = await absent.reasons(self._site, self._queries, unknown)
             missing += [Missing(key, reason) for key, reason in why.items()]
         records = [record for key, record in found.items() if key not in away]

@@ -336,6 +336,7 @@ HOUR = timedelta(hours=1)
         (NOW, NOW + timedelta(seconds=1), NOW),
         # A proxy's clock is fast, or says nothing; the remote's own is behind ours.
         (NOW + HOUR, NOW, NOW),
+        (NOW + HOUR, NOW + 2 * HOUR, NOW),
         (None, NOW + HOUR, NOW),
         (None, NOW - HOUR, NOW - HOUR),
         (NOW, NOW - HOUR, NOW - HOUR),
