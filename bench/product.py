@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 from adapters.guard import AddressGuard
@@ -18,8 +19,8 @@ from store import connections, credentials, syncs
 from store.database import Database, clock
 from store.migrate import migrate
 from store.streams import StreamTables
-from store.syncs import Sync
-from worker.remote import Remotes
+from store.syncs import Scope, Sync
+from worker.remote import Adapters, Remotes
 from worker.sync import Deps, run_slice
 
 
@@ -31,29 +32,38 @@ class Product:
         self._deps = deps
         self._vault = vault
 
-    async def connect(self, url: str) -> int:
-        """A connection to a filter; its id."""
+    async def connect(
+        self,
+        url: str,
+        system: str = "jira",
+        kind: str = "basic",
+        username: str | None = EMAIL,
+        secret: str = TOKEN,
+        streams: list[str] | None = None,
+    ) -> int:
+        """A connection, to the benchmarks' Jira unless another remote is named; its id."""
         async with self._database.write() as connection:
             now = await clock(connection)
-            values = {"name": "bench", "system": "jira", "kind": "basic", "username": EMAIL}
+            values = {"name": "bench", "system": system, "kind": kind, "username": username}
             credential = await credentials.add(connection, values, now)
-            sealed = self._vault.seal(TOKEN, credentials.place(credential))
+            sealed = self._vault.seal(secret, credentials.place(credential))
             await credentials.change(connection, credential, {"secret": sealed})
             made: dict[str, Any] = {
                 "name": url,
-                "system": "jira",
+                "system": system,
                 "url": url,
-                "canonical": Jira.parse(url, {}).canonical,
+                "canonical": self._deps.remotes.adapter_of(system).parse(url, {}).canonical,
+                "streams": streams,
                 "credential_id": credential,
                 "frequency": "manually",
                 "callback_token": f"{url} {credential}",
             }
             return await connections.add(connection, made, now)
 
-    async def sync(self, connection_id: int, scope: str = "incremental") -> Sync:
+    async def sync(self, connection_id: int, scope: Scope = "incremental") -> Sync:
         """One sync from door to end."""
         async with self._database.write() as connection:
-            request = Request("api", "full" if scope == "full" else "incremental")
+            request = Request("api", scope)
             opened = await open_sync(connection, connection_id, request, await clock(connection))
         rings = await run_slice(self._deps, opened.sync.id)
         while rings:
@@ -67,14 +77,16 @@ class Product:
 
 
 @asynccontextmanager
-async def open_product(database: Database) -> AsyncIterator[Product]:
+async def open_product(
+    database: Database, adapters: Adapters = MappingProxyType({"jira": Jira})
+) -> AsyncIterator[Product]:
     """A migrated database and everything that a worker needs."""
-    tables = StreamTables([Jira])
+    tables = StreamTables(adapters.values())
     await migrate(database, tables)
     vault = Vault([Secret("a key for benchmarks only")])
     async with open_session(AddressGuard(["127.0.0.1/32"])) as session:
         budget = LocalBudget(lambda: datetime.now(UTC))
-        remotes = Remotes({"jira": Jira}, session, budget, vault, database)
+        remotes = Remotes(adapters, session, budget, vault, database)
         deps = Deps(database, tables, remotes, "bench", lambda: False, Random(1))
         yield Product(database, deps, vault)
     await asyncio.sleep(0)

@@ -7,11 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 from adapters.base import Adapter, Gone
-from tidegate.demo.remotes.base import Remote
+from tidegate.demo.remotes.base import Clock, Remote
 
 
 class Kit(ABC):
-    """One adapter with one kind of remote. A kit is made anew for each test, and started by the suite.
+    """One adapter with one kind of remote. A kit is made anew for each test, and started by the suite. Its
+    remote goes by `clock`.
 
     All changes are made to the remote's model, at the remote's time. `create` and the like act on `stream`.
     """
@@ -33,6 +34,11 @@ class Kit(ABC):
     #: Requests of a sync that finds nothing new, with the few records that the suite makes.
     idle: int
     remote: Remote
+
+    def __init__(self) -> None:
+        # Behind the real time, so that a history has room: a clock ahead of ours is not believed.
+        self.clock = Clock()
+        self.clock.advance(timedelta(days=-1))
 
     @abstractmethod
     def serve(self) -> AbstractAsyncContextManager[object]:

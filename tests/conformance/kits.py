@@ -52,7 +52,7 @@ class JiraCloudKit(_Jira):
     credential = ("basic", "ana@example.com", "token-1")
 
     def serve(self) -> AbstractAsyncContextManager[object]:
-        self.remote = JiraCloud(zone="Europe/Berlin")
+        self.remote = JiraCloud(self.clock, zone="Europe/Berlin")
         self.remote.add_account("ana@example.com", "token-1", zone="America/Los_Angeles")
         self.remote.add_project("TG")
         self.number = self.remote.add_filter("project = TG")
@@ -87,7 +87,7 @@ class JiraDataCenterKit(_Jira):
     credential = ("pat", None, "token-1")
 
     def serve(self) -> AbstractAsyncContextManager[object]:
-        self.remote = JiraDataCenter(zone="Europe/Berlin", context="/tools/jira")
+        self.remote = JiraDataCenter(self.clock, zone="Europe/Berlin", context="/tools/jira")
         self.remote.add_user("ana", "not used here", zone="Asia/Kolkata")
         self.remote.add_pat("ana", "token-1")
         self.remote.add_project("TG")
@@ -117,7 +117,7 @@ class JenkinsKit(Kit):
     remote: JenkinsController
 
     def serve(self) -> AbstractAsyncContextManager[object]:
-        self.remote = JenkinsController()
+        self.remote = JenkinsController(self.clock)
         self.remote.users["dana"] = "token-1"
         self.remote.add_job("app")
         self.remote.add_folder("team")
@@ -182,7 +182,7 @@ class AzureKit(Kit):
     remote: AzureDevOps
 
     def serve(self) -> AbstractAsyncContextManager[object]:
-        self.remote = AzureDevOps()
+        self.remote = AzureDevOps(clock=self.clock)
         return self._with_a_project()
 
     @asynccontextmanager

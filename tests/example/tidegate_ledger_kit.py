@@ -9,14 +9,14 @@ from aiohttp import web
 from tidegate_ledger import Ledger
 
 from tests.conformance.kit import Kit
-from tidegate.demo.remotes.base import Remote
+from tidegate.demo.remotes.base import Clock, Remote
 
 TOKEN = "ledger-token"
 
 
 class LedgerServer(Remote):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
         self.entries: dict[int, dict[str, Any]] = {}
         self.token: str | None = TOKEN
         self._next_id = 0
@@ -68,7 +68,7 @@ class LedgerKit(Kit):
     remote: LedgerServer
 
     def serve(self) -> AbstractAsyncContextManager[object]:
-        self.remote = LedgerServer()
+        self.remote = LedgerServer(self.clock)
         return self.remote
 
     @property
