@@ -213,7 +213,6 @@ class Part(Struct):
     rejected: list[Rejected]
     total: int | None = None
     whole: bool = False
-    last: str | None = None
     trouble: str | None = None
 
     @property
@@ -254,14 +253,6 @@ class Part(Struct):
                 self._reject(raw, str(e))
                 continue
             self.records.setdefault(record.key, record)
-            self.last = record.key
-
-    def continues(self, raws: Sequence[Raw]) -> bool:
-        """Whether these begin with the last entry that is known."""
-        try:
-            return bool(raws) and self.kind.entry(raws[0], self.issue.key).key == self.last
-        except ILLEGIBLE:
-            return False
 
     def _reject(self, raw: Raw, reason: str) -> None:
         body, said = bytes(raw), f"{self.issue.name}: {reason}"

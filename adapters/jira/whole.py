@@ -12,8 +12,6 @@ from adapters.jira.issue import Issue
 
 #: So many embedded records one page has at most, but for those of its only issue.
 RECORDS_MOST = 5000
-# So often a list that changes while it is read is read from its beginning.
-_TRIES = 3
 # Below this, pages could not overlap any more.
 _SMALLEST = 2
 
@@ -124,42 +122,39 @@ async def _read_on(site: Lists, part: Part) -> None:
     moves its issue to the next sync.
     """
     try:
-        if part.count > 1 and await _pages(site, part, part.count - 1):
-            return
-        for _ in range(_TRIES):
-            if await _pages(site, part, 0):
-                return
+        if part.count > 1:
+            await _pages(site, part, part.count - 1)
+        if not part.whole and not part.trouble:
+            await _pages(site, part, 0)
     except NotFound:
         return
 
 
-async def _pages(site: Lists, part: Part, at: int) -> bool:
-    """Read from there to the end that the site tells; False if something slipped meanwhile.
+async def _pages(site: Lists, part: Part, at: int) -> None:
+    """Read from there to the end that the site tells.
 
-    Each answer has to begin with the last entry of the one before. All are known for certain where Jira
-    counts as many.
+    Each page begins with the last entry of the one before: what is deleted meanwhile then makes fewer slip
+    between than are known in vain, and Jira's count tells that these are not all, and all there are.
     """
-    size, begin = part.kind.page, at
+    size = part.kind.page
     while True:
         listing, size = await _listing(site, part, at, size)
         if listing is None:
-            return True
+            return
         entries = part.kind.entries(listing) or []
         start = at if listing.start_at is None else listing.start_at
         if start == 0:
             # Old servers know no pages, and give all wherever one begins.
             part.begin()
-        elif not part.continues(entries):
-            return False
         part.add(entries)
         after = start + len(entries)
         part.total = after if listing.total is None else listing.total
         if not entries or after >= part.total:
             part.whole = part.count == part.total
-            return part.whole or begin == 0
+            return
         if after - 1 <= at:
             part.trouble = "Jira gives the same page again and again."
-            return True
+            return
         at = after - 1
 
 

@@ -229,16 +229,33 @@ async def deleted_while_read(count: int, place: int, change: Callable[[JiraCloud
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("gone", [4, 19, 21, 130, 240])
-@pytest.mark.parametrize("added", [0, 1])
-async def test_a_comment_deleted_while_they_are_read_makes_no_other_vanish(
-    place: int, gone: int, added: int
+@pytest.mark.parametrize(("deleted", "added"), [(1, 0), (1, 1), (3, 3)])
+async def test_comments_deleted_while_they_are_read_make_no_other_vanish(
+    place: int, gone: int, deleted: int, added: int
 ) -> None:
     def change(remote: JiraCloud, issue: Issue) -> None:
-        remote.delete_comment(issue.id, issue.comments[gone].id)
+        for comment in issue.comments[gone : gone + deleted]:
+            remote.delete_comment(issue.id, comment.id)
         for _ in range(added):
             remote.add_comment(issue.id, "One more")
 
     await deleted_while_read(250, place, change)
+
+
+async def test_a_comment_deleted_right_after_the_search_is_seen_to_be_gone() -> None:
+    async with cloud() as remote:
+        issue = commented(remote, 45)
+        happened: list[int] = []
+
+        def meanwhile() -> None:
+            if not happened:
+                happened.append(issue.comments[4].id)
+                remote.delete_comment(issue.id, issue.comments[4].id)
+
+        remote.before_list = meanwhile
+        pages = await read(remote)
+        there = {str(one.id) for one in remote.issues[issue.id].comments}
+    assert set(families(pages, "comments")[1]) == set(keys(pages, "comments")) == there
 
 
 async def test_an_issue_deleted_while_its_lists_are_read_ends_nothing() -> None:
