@@ -50,8 +50,7 @@ def if_match(header: str | None) -> Precondition:
     """The precondition in a header; `*` asks for nothing more than that the thing is there."""
     if header is None or header.strip() == "*":
         return ALWAYS
-    tags = [_bare(one) for one in header.split(",")]
-    return Precondition(frozenset(one.partition("-")[0] for one in tags if not one.startswith(WEAK)))
+    return Precondition(frozenset(_bare(one).partition("-")[0] for one in header.split(",")))
 
 
 def none_match(header: str | None, tag: str) -> bool:
@@ -63,5 +62,5 @@ def none_match(header: str | None, tag: str) -> bool:
 
 
 def _bare(tag: str) -> str:
-    """A tag without its quotes, which people leave out; a weak one keeps its mark."""
+    """A tag without its quotes, which people leave out; a weak one keeps its mark, and so equals none."""
     return tag.strip().replace('"', "")

@@ -99,6 +99,11 @@ async def test_what_is_as_it_was_is_not_sent_again(api: Api, what: str) -> None:
     assert (await api.ask("GET", path, If_None_Match=first))[0] == 200
 
 
+async def test_a_change_is_answered_whatever_is_not_to_match(api: Api) -> None:
+    path, _ = await made(api, "projects")
+    assert (await api.ask("PATCH", path, {"name": "b"}, If_None_Match="*"))[0] == 200
+
+
 async def test_a_sync_makes_a_connection_worth_reading_and_stands_in_the_way_of_no_change(api: Api) -> None:
     path, first = await made(api, "connections")
     await api.synced(int(path.rpartition("/")[2]))
