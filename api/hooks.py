@@ -11,7 +11,6 @@ from api.problems import ProblemError
 from api.routing import JSON, Call, Route
 from api.shapes import Name, Nothing
 from config.vault import VaultError
-from store import connections
 from store.connections import Connection
 from store.webhooks import place_of_secret
 
@@ -36,8 +35,7 @@ async def receive(call: Call[Nothing, Anything]) -> HookAnswer:
     401 where the connection has a webhook secret and the sender does not prove to know it; 400 for what is
     no webhook of this system; 202 for all else, also for what there is nothing to do about.
     """
-    async with call.context.database.read() as connection:
-        known = await connections.by_token(connection, call.request.match_info["token"])
+    known = await call.context.inbox.known(call.context, call.request.match_info["token"])
     if known is None:
         raise ProblemError(404, "No connection has this webhook address; look up the present one.")
     found, sealed = known

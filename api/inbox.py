@@ -1,6 +1,6 @@
 """Hints of inbound webhooks on their way to the door: what comes meanwhile for a connection goes together.
 
-A burst costs a transaction for each time the last one took, not one for each webhook.
+A burst costs a look-up and a transaction for each time the last one took, not one for each webhook.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.base import Hint
 from scheduler.dispatch import ClosedError, Opened, RememberedError, Request, open_sync
-from store import deliveries
-from store.connections import locked
+from store import connections, deliveries
+from store.connections import Connection, locked
 from store.database import clock
 from store.schema import connections as table
 
@@ -31,6 +31,8 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 _Waiting = tuple[Hint, asyncio.Future[Taken]]
+#: A connection with its webhook secret as it is sealed.
+Known = tuple[Connection, str | None] | None
 
 
 class Inbox:
@@ -39,6 +41,15 @@ class Inbox:
     def __init__(self) -> None:
         self._waiting: dict[int, list[_Waiting]] = {}
         self._writers: dict[int, asyncio.Task[None]] = {}
+        self._asking: dict[str, asyncio.Task[Known]] = {}
+
+    async def known(self, context: "Context", token: str) -> Known:
+        """The connection of an address. Who asks while it is being looked up gets the same answer."""
+        asking = self._asking.get(token)
+        if asking is None:
+            asking = self._asking[token] = asyncio.create_task(_known(context, token))
+            asking.add_done_callback(lambda _: self._asking.pop(token))
+        return await asyncio.shield(asking)
 
     async def take(self, context: "Context", connection_id: int, hint: Hint) -> Taken:
         """Returns once the sync is in the database. Raises what the database raises."""
@@ -55,6 +66,11 @@ class Inbox:
                 await _settle(context, connection_id, batch)
         finally:
             del self._writers[connection_id]
+
+
+async def _known(context: "Context", token: str) -> Known:
+    async with context.database.read() as connection:
+        return await connections.by_token(connection, token)
 
 
 async def _settle(context: "Context", connection_id: int, batch: Sequence[_Waiting]) -> None:

@@ -1,4 +1,4 @@
-"""`make bench`: first and second sync of 20,000 Jira issues beside the bare pipeline, on each database."""
+"""`make bench`: syncs beside the bare pipeline, how quickly webhooks land, and bursts, on each database."""
 
 import argparse
 import asyncio
@@ -9,7 +9,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import structlog
 
+from bench import webhooks
 from bench.bare import Nowhere, Postgres, Sqlite, run
 from bench.product import open_product
 from bench.remote import jira_process
@@ -74,11 +75,12 @@ def line(what: str, rate: float, ratio: str) -> None:
     print(f"  {what:26}{rate:8,.0f} records/s   {ratio}".rstrip())
 
 
-async def main(issues: int, rounds: int) -> None:
-    kinds = ["sqlite", *(["postgres"] if os.environ.get(POSTGRES) else [])]
+async def syncs(kinds: Sequence[str], issues: int, rounds: int) -> None:
+    """First and second sync."""
     print(f"{issues} issues of about 6 KB, pages of 100, {rounds} rounds, the median counts.")
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores; client and server share them.")
-    async with jira_process(issues) as url:
+    async with jira_process(issues) as remote:
+        url = remote.url
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             await run(url, Nowhere())
@@ -94,16 +96,36 @@ async def main(issues: int, rounds: int) -> None:
                 line("bare pipeline", issues / plain, "")
                 line("first sync", issues / first, f"{plain / first:.2f} x bare")
                 line("all unchanged, full sync", issues / again, f"{fetch / again:.2f} x fetch")
-    if not os.environ.get(POSTGRES):
-        print(f"\nPostgreSQL was not measured: {POSTGRES} is not set.")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\npeak memory of this process: {peak:.0f} MB")
+
+
+async def told(kinds: Sequence[str], issues: int) -> None:
+    """Webhooks, one after the other and many at once."""
+    for kind in kinds:
+        print(f"\n{kind}: a webhook until its record is committed and told of, {issues} issues")
+        async with jira_process(issues) as remote:
+            await webhooks.latency(kind, remote)
+        async with jira_process(500) as remote:
+            await webhooks.burst(kind, remote)
+
+
+async def main(what: str, issues: int, rounds: int, hooked: int) -> None:
+    kinds = ["sqlite", *(["postgres"] if os.environ.get(POSTGRES) else [])]
+    if what in ("all", "syncs"):
+        await syncs(kinds, issues, rounds)
+    if what in ("all", "webhooks"):
+        await told(kinds, hooked)
+    if not os.environ.get(POSTGRES):
+        print(f"\nPostgreSQL was not measured: {POSTGRES} is not set.")
 
 
 if __name__ == "__main__":
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=["all", "syncs", "webhooks"], default="all")
     parser.add_argument("--issues", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--hooked", type=int, default=50_000, help="issues while webhooks come")
     asked = parser.parse_args()
-    sys.exit(asyncio.run(main(asked.issues, asked.rounds)))
+    sys.exit(asyncio.run(main(asked.what, asked.issues, asked.rounds, asked.hooked)))

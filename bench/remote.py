@@ -11,23 +11,45 @@ from tidegate.demo.remotes.jira import JiraCloud
 EMAIL, TOKEN = "bench@example.com", "bench-token"
 
 
+class Jira:
+    """The remote as the benchmark sees it: `url` is that of a filter with all issues."""
+
+    def __init__(self, url: str, process: asyncio.subprocess.Process) -> None:
+        self.url = url
+        self._process = process
+
+    async def touch(self, number: int) -> str:
+        """Change the issue of this number, counted from 0; its id."""
+        return await self._said(f"touch {number}")
+
+    async def asked(self) -> int:
+        """How many requests it got so far."""
+        return int(await self._said("asked"))
+
+    async def _said(self, command: str) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{command}\n".encode())
+        return (await self._process.stdout.readline()).decode().strip()
+
+
 @asynccontextmanager
-async def jira_process(issues: int, latency: float = 0.0) -> AsyncIterator[str]:
-    """The URL of a filter with so many issues of about 6 KB, served until the end."""
+async def jira_process(issues: int, latency: float = 0.0) -> AsyncIterator[Jira]:
+    """A Jira with so many issues of about 6 KB, served until the end."""
     arguments = [sys.executable, "-m", "bench.remote", str(issues), str(latency)]
     process = await asyncio.create_subprocess_exec(
         *arguments, stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.PIPE, env=os.environ
     )
     assert process.stdout is not None
     try:
-        yield (await process.stdout.readline()).decode().strip()
+        yield Jira((await process.stdout.readline()).decode().strip(), process)
     finally:
         process.kill()
         await process.wait()
 
 
 async def serve(issues: int, latency: float) -> None:
-    """Print the filter's URL and serve until the standard input closes."""
+    """Print the filter's URL, and do what the standard input says until it closes."""
     async with JiraCloud(latency=latency) as remote:
         remote.add_account(EMAIL, TOKEN, zone="America/Los_Angeles")
         remote.seed(issues)
@@ -35,7 +57,15 @@ async def serve(issues: int, latency: float) -> None:
             remote.body(issue)
         number = remote.add_filter("project = TG")
         print(f"{remote.url}/issues/?filter={number}", flush=True)
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        ids = list(remote.issues)
+        while line := await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline):
+            command, _, which = line.strip().partition(" ")
+            if command == "asked":
+                print(len(remote.ledger), flush=True)
+            if command == "touch":
+                id_ = ids[int(which) % len(ids)]
+                remote.update_issue(id_, summary=f"Changed at {remote.clock.now()}")
+                print(id_, flush=True)
 
 
 if __name__ == "__main__":

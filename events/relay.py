@@ -22,9 +22,9 @@ from store.outbox import RELAY, Event
 log = structlog.get_logger()
 
 LEASE_SECONDS = 10.0
-IDLE_SECONDS = 0.05
+IDLE_SECONDS = 0.2
 #: How often to look once nothing has happened for `QUIET_AFTER`, if nothing is rung meanwhile: whatever
-#: begins is rung for, so that hardly an event is ever late.
+#: begins or ends is rung for, so that hardly an event is ever late.
 QUIET_SECONDS = 1.0
 QUIET_AFTER = 5.0
 STANDBY_SECONDS = 1.0
@@ -91,7 +91,7 @@ class Relay:
     async def _rest(self, stop: asyncio.Event, seconds: float) -> None:
         """Wait for some seconds; shorter where it ends or where something was rung."""
         waiting: list[asyncio.Task[object]] = [asyncio.create_task(stop.wait())]
-        if self._bell is not None and seconds >= QUIET_SECONDS:
+        if self._bell is not None:
             waiting.append(asyncio.create_task(self._bell.wait(self._heard, seconds)))
         await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:

@@ -15,9 +15,10 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-BUSY_SECONDS = 30
+from store.sqlite import BEGIN_WRITING, BUSY_SECONDS, in_one_trip
 
 
 def to_text(moment: datetime) -> str:
@@ -67,7 +68,9 @@ class Json(TypeDecorator[Any]):
 class now(ColumnElement[datetime]):  # noqa: N801 - reads like the SQL function it is
     """The database's clock, `plus` seconds. Leases and due times are only ever compared with this."""
 
-    inherit_cache = False
+    # A statement that names it is compiled once, for each `plus`.
+    inherit_cache = True
+    _traverse_internals = [("plus", InternalTraversal.dp_plain_obj)]  # noqa: RUF012 - SQLAlchemy's own list
     type = UtcTime()
 
     def __init__(self, plus: float = 0.0) -> None:
@@ -133,6 +136,7 @@ class Database:
 
 def _sqlite(url: str) -> AsyncEngine:
     engine = create_async_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    in_one_trip(engine.sync_engine)
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _record: ConnectionPoolEntry) -> None:
@@ -147,7 +151,7 @@ def _sqlite(url: str) -> AsyncEngine:
     def begin(connection: Connection) -> None:
         # A read that turns into a write deep in a transaction cannot wait and fails at once.
         immediate = connection.get_execution_options().get("writing", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+        connection.exec_driver_sql(BEGIN_WRITING if immediate else "BEGIN")
 
     return engine
 

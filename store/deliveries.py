@@ -3,9 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import delete
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store.schema import deliveries
@@ -14,13 +12,19 @@ from store.schema import deliveries
 async def note(
     connection: AsyncConnection, connection_id: int, uids: Collection[str], at: datetime
 ) -> set[str]:
-    """Remember these deliveries of one connection; which of them are new."""
-    insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    new: set[str] = set()
-    for uid in uids:
-        made = insert(deliveries).values(connection_id=connection_id, uid=uid, at=at)
-        noted = await connection.execute(made.on_conflict_do_nothing().returning(deliveries.c.uid))
-        new.update(noted.scalars())
+    """Remember these deliveries of one connection; which of them are new.
+
+    The connection's row is locked by the caller, so that nobody else notes one of them meanwhile.
+    """
+    if not uids:
+        return set()
+    known = select(deliveries.c.uid).where(
+        deliveries.c.connection_id == connection_id, deliveries.c.uid.in_(uids)
+    )
+    new = set(uids) - set((await connection.execute(known)).scalars())
+    if new:
+        rows = [{"connection_id": connection_id, "uid": uid, "at": at} for uid in sorted(new)]
+        await connection.execute(insert(deliveries), rows)
     return new
 
 

@@ -16,6 +16,7 @@ from scheduler.triggers import Triggers
 from tidegate.compose import Parts
 from tidegate.presence import present
 from worker.ears import Ears
+from worker.queue import RUNG, TOLD
 from worker.worker import Worker
 
 log = structlog.get_logger()
@@ -79,7 +80,7 @@ async def run_scheduler(parts: Parts, stop: asyncio.Event) -> None:
 async def schedule_and_relay(parts: Parts, stop: asyncio.Event, last: asyncio.Event) -> None:
     """The ticks until `stop`, the relay until `last`, so that it tells of what ended in between."""
     scheduler = Scheduler(parts.database, parts.ground.tables, parts.queue)
-    ears = Ears(parts.redis)
+    ears = Ears(parts.redis, RUNG, TOLD)
     hearing = asyncio.create_task(ears.listen())
     relay = asyncio.create_task(Relay(parts.database, parts.redis, parts.owner, ears).run(last))
     taking = Triggers(parts.database, parts.ground.tables, parts.redis, parts.queue, parts.owner)

@@ -19,8 +19,10 @@ SILENCE_SECONDS = 2.0
 class Ears:
     """Counts rings. Deaf while Redis is away; then only looking helps, as it always does."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, *channels: str) -> None:
+        """What is said on these channels; without any, that something is to be worked on."""
         self._redis = redis
+        self._channels = channels or (RUNG,)
         self._count = 0
         self._rung = asyncio.Event()
 
@@ -29,7 +31,7 @@ class Ears:
         while True:
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as line:
-                    await line.subscribe(RUNG)
+                    await line.subscribe(*self._channels)
                     # What was rung before the line was open was not heard.
                     self._ring()
                     while True:

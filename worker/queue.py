@@ -21,6 +21,8 @@ log = structlog.get_logger()
 QUEUES: dict[Lane, str] = {"bulk": "tidegate:queue:bulk", "records": "tidegate:queue:records"}
 #: Said whenever something was rung, so that nobody has to look all the time. Nothing depends on hearing it.
 RUNG = "tidegate:rung"
+#: Said when something has happened that is to be published.
+TOLD = "tidegate:told"
 RUN_SYNC = "run_sync"
 RUN_CHECK = "run_check"
 RUN_WEBHOOK = "run_webhook"
@@ -77,6 +79,13 @@ class Queue:
                 await self._redis.publish(RUNG, "")
         except (RedisError, OSError) as e:
             log.warning("queue.ring_failed", rings=len(rings), error=str(e))
+
+    async def tell(self) -> None:
+        """Have what happened be published at once; the relay looks for it by itself before long."""
+        try:
+            await self._redis.publish(TOLD, "")
+        except (RedisError, OSError) as e:
+            log.info("queue.tell_failed", error=str(e))
 
     async def ring_check(self, connection_id: int) -> None:
         """Have a worker check a paused connection."""

@@ -179,7 +179,9 @@ class Worker:
         return run
 
     async def _run_sync(self, sync_id: int) -> None:
-        await self._queue.ring(await run_slice(self._deps, sync_id))
+        rings = await run_slice(self._deps, sync_id)
+        await self._queue.tell()
+        await self._queue.ring(rings)
 
     async def _run_webhook(self, connection_id: int) -> None:
         if self._registrar is not None:
