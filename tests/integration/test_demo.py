@@ -109,6 +109,7 @@ async def test_it_lives_until_ctrl_c_and_can_be_started_again(tmp_path: Path) ->
             while await build(shown.data_dir) != (False, "SUCCESS"):  # noqa: ASYNC110 - as seen from outside
                 await asyncio.sleep(0.3)
         assert await events(shown.data_dir) > told
+        await shown.shows("ms later, by webhook", within=20)
         shown.child.send_signal(signal.SIGINT)
         assert await shown.ended(within=20) == 0
     assert left_of(shown.data_dir) == []

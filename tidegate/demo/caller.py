@@ -32,6 +32,12 @@ class Caller:
                 await self._call("DELETE", f"/v1/connections/{old['id']}?records=delete")
         return {(await self._connect(place))["id"]: place for place in places}
 
+    async def have_it_call(self, connection_id: int) -> None:
+        """Have the remote of a connection tell of changes at once."""
+        answer = await self._call("POST", f"/v1/connections/{connection_id}/webhook")
+        if answer["error"] is not None:
+            raise RuntimeError(f"The remote sends no webhooks: {answer['error']}")
+
     async def sync_build(self, connection_id: int, key: str) -> None:
         """Ask for one build, as a webhook would."""
         wanted = {"scope": "records", "stream": "builds", "keys": [key]}

@@ -80,9 +80,12 @@ class Screen:
         self._names = names
         self._lines: deque[str] = deque(maxlen=_LINES)
 
-    def told(self, event: Mapping[str, object]) -> str | None:
-        """Remember an event of the stream as a line; None for mere progress."""
-        line = line_of(event, self._names)
+    def told(self, event: Mapping[str, object], since_change: float | None = None) -> str | None:
+        """Remember an event of the stream as a line; None for mere progress.
+
+        `since_change`: so many seconds ago something changed that a webhook told of.
+        """
+        line = line_of(event, self._names, since_change)
         if line is not None:
             self._lines.append(line)
         return line
@@ -126,7 +129,9 @@ def cells(row: Row, now: datetime) -> list[Text]:
     ]
 
 
-def line_of(event: Mapping[str, object], names: Mapping[int, str]) -> str | None:
+def line_of(
+    event: Mapping[str, object], names: Mapping[int, str], since_change: float | None = None
+) -> str | None:
     """An event as a line for people; None for progress, and for what is not of the demo."""
     connection_id = int(str(event["source"]).rpartition("/")[2])
     data = event["data"]
@@ -136,6 +141,10 @@ def line_of(event: Mapping[str, object], names: Mapping[int, str]) -> str | None
     at = str(event["time"])[11:19]
     if event["type"] == "io.tidegate.connection_status":
         return f"{at}  {name}: {data['health_before']} -> {data['health']}"
+    if data["trigger"] == "webhook":
+        if data["state"] != "succeeded" or since_change is None:
+            return None
+        return f"{at}  {name}: changed there, and here {since_change * 1000:.0f} ms later, by webhook"
     if data["state"] == "queued":
         return f"{at}  {name}: {data['scope']} sync {data['id']} queued by {data['trigger']}"
     if data["state"] not in ("succeeded", "partial", "failed", "cancelled"):

@@ -81,10 +81,11 @@ class Story:
             made = await caller.make(self._world.places())
             names = {number: place.name for number, place in made.items()}
             screen = Screen(url, _shown(settings.data_dir), names)
-            jenkins = next(number for number, place in made.items() if place.system == "jenkins")
+            of = {place.system: number for number, place in made.items()}
+            await caller.have_it_call(of["jira"])
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             following = tasks.create_task(self._follow(screen))
-            living = tasks.create_task(self._world.live(self._on_build(caller, tasks, jenkins)))
+            living = tasks.create_task(self._world.live(self._on_build(caller, tasks, of["jenkins"])))
             try:
                 await self._show(screen, list(made), stop, until_healthy=until_healthy)
             finally:
@@ -119,9 +120,14 @@ class Story:
             for _, entries in answer:
                 for entry, fields in entries:
                     last = entry
-                    line = screen.told(msgspec.json.decode(fields[b"event"]))
+                    line = screen.told(msgspec.json.decode(fields[b"event"]), self._since_change())
                     if line and not self._console.is_terminal:
                         self._print(line)
+
+    def _since_change(self) -> float | None:
+        """Seconds since an issue changed at Jira."""
+        at = self._world.issue_changed_at
+        return None if at is None else time.monotonic() - at
 
     async def _show(
         self, screen: Screen, ids: list[int], stop: asyncio.Event, *, until_healthy: bool

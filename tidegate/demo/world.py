@@ -1,6 +1,7 @@
 """The world of the demo: three simulated remotes that are alive: issues move, builds run, items go."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
@@ -41,12 +42,15 @@ class World:
         self.jira = JiraCloud(latency=0.04, zone="Europe/Berlin")
         self.jenkins = JenkinsController(latency=0.02)
         self.azure = AzureDevOps("company", latency=0.03)
+        #: When an issue last changed at Jira, as `time.monotonic` counts.
+        self.issue_changed_at: float | None = None
         self._random = random
         self._filter = 0
 
     def populate(self) -> None:
         """What is there before anyone looks."""
-        self.jira.add_account(JIRA_USER, JIRA_TOKEN, zone="America/Los_Angeles", name="Ana Reyes")
+        ana = self.jira.add_account(JIRA_USER, JIRA_TOKEN, zone="America/Los_Angeles", name="Ana Reyes")
+        self.jira.administrators.add(ana.account_id)
         self.jira.seed(800, project="TIDE")
         self._filter = self.jira.add_filter("project = TIDE ORDER BY created DESC", name="The tide team")
         self.jenkins.users[JENKINS_USER] = JENKINS_TOKEN
@@ -84,6 +88,7 @@ class World:
             else:
                 status = _STATES[number % len(_STATES)]
                 self.jira.update_issue(self._random.choice(ids), status=status)
+            self.issue_changed_at = time.monotonic()
 
     async def _builds(self, on_build: OnBuild) -> None:
         """A build at a time; the first runs while the first sync reads it."""
