@@ -79,6 +79,9 @@ async def edit(
         if follows.drop_cursors:
             await connections.drop_cursors(connection, connection_id)
         values = {**_columns(wanted, checked), "updated_at": now, **follows.values}
+        if follows.drop_cursors and before.last_sync_at is not None:
+            # What was read for another question may lie outside of this one.
+            values["census_at"] = now
         if webhook_secret is not UNSET and webhook_secret != MASK:
             values["webhook_secret"] = _sealed(context.vault, connection_id, webhook_secret)
         await connections.change(connection, connection_id, now, values)

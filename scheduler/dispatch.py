@@ -71,6 +71,8 @@ async def open_sync(
         remembered = update(table).where(table.c.id == connection_id)
         await connection.execute(remembered.values(remembered=table.c.remembered + 1))
         raise RememberedError(f"Connection {found.name} is paused: {found.cause}.")
+    if request.scope == "incremental" and row["census_at"] is not None and row["census_at"] <= now:
+        request = msgspec.structs.replace(request, census=True)
     live = await syncs.of_lane(connection, connection_id, request.lane)
     queued = next((sync for sync in live if sync.state == "queued"), None)
     if queued is not None:

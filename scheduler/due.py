@@ -44,8 +44,7 @@ async def _open(database: Database, due: Connection) -> Ring | None:
         trigger: Trigger = "catch_up" if row["catch_up"] else "schedule"
         values = {"next_due_at": next_due(due, now), "catch_up": False}
         await connection.execute(update(table).where(table.c.id == due.id).values(values))
-        census = row["census_at"] is not None and row["census_at"] <= now
-        return await _dispatch(connection, due, Request(trigger, census=census), now)
+        return await _dispatch(connection, due, Request(trigger), now)
 
 
 async def open_looks(database: Database) -> Sequence[Ring]:

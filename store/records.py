@@ -51,7 +51,7 @@ class Target(msgspec.Struct, frozen=True):
     """Where pages go: the sync, who holds it, and the tables of its system.
 
     `quarantined`: the connection has records in quarantine, which a good reading frees. `streams` are those
-    that the connection selects; a feed may bring more.
+    that the connection selects; a feed may bring more. `lag` is by how much the remote's lists may be late.
     """
 
     sync: Sync
@@ -60,6 +60,7 @@ class Target(msgspec.Struct, frozen=True):
     tables: StreamTables
     quarantined: bool = False
     streams: frozenset[str] | None = None
+    lag: timedelta = timedelta(0)
 
     def takes(self, stream: str) -> bool:
         return self.streams is None or stream in self.streams
@@ -182,6 +183,7 @@ async def _write(
             when.now,
             sums.change,
             looking=part.feed == LOOK_AGAIN,
+            lag=timedelta(0) if part.feed in parts.BY_KEY else to.lag,
         )
         older[name] = written.older
         # Of a parent that is new nothing can be missing.

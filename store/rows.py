@@ -81,6 +81,7 @@ async def write(
     change: int,
     *,
     looking: bool = False,
+    lag: timedelta = timedelta(0),
 ) -> Written:
     """Write what `ready` adds to what is known. All of one stream; the connection's row is locked.
 
@@ -101,7 +102,7 @@ async def write(
         look: datetime | None = None
         if before is None:
             fresh.add(key)
-        elif _older(item.record, observed_at, before):
+        elif _older(item.record, observed_at, before, lag):
             unchanged += 1
             gone += before.gone
             older.add(key)
@@ -200,9 +201,12 @@ def _latest(ready: Sequence[Ready]) -> dict[str, Ready]:
     return latest
 
 
-def _older(record: Record, observed_at: datetime, before: Known) -> bool:
+def _older(record: Record, observed_at: datetime, before: Known, lag: timedelta) -> bool:
+    """What a list that may lag still shows does not bring back what was proven gone since."""
     ahead = newer(record.version, before.version)
-    return observed_at < before.observed_at if ahead is None else not ahead
+    if ahead is not None:
+        return not ahead
+    return observed_at < before.observed_at + (lag if before.gone else timedelta(0))
 
 
 class _Rows:

@@ -65,8 +65,11 @@ async def in_doubt(work: "Slice", part: Part, limit: int) -> list[str]:
 
 
 async def receipts(work: "Slice", done: Sequence[Part]) -> dict[str, Receipt]:
-    """Of each stream that was counted to its end: what the remote has, and what of it is stored."""
-    if not any(part.feed == CENSUS for part in done):
+    """Of each stream that was counted to its end: what the remote has, and what of it is stored. A full sync
+    has read what the remote has, and expects what it was told there: `expected` is None.
+    """
+    full = work.sync.scope == "full"
+    if not full and not any(part.feed == CENSUS for part in done):
         return {}
     found: dict[str, Receipt] = {}
     async with work.deps.database.read() as connection:
@@ -74,7 +77,8 @@ async def receipts(work: "Slice", done: Sequence[Part]) -> dict[str, Receipt]:
             if _whole(work, done, stream):
                 told = await census.count(connection, _span(work, stream))
                 settled = all(part.error is None for part in done if _confirms(part, stream))
-                found[stream] = Receipt(told.seen, told.stored, settled and told.stored >= told.seen)
+                complete = settled and told.stored >= told.seen
+                found[stream] = Receipt(None if full else told.seen, told.stored, complete)
     return found
 
 

@@ -84,7 +84,8 @@ def conclude(
     """What the sync came to, once no part is left to read. `streams` are those of each feed read; a stream
     that a census `counted` is measured by that.
     """
-    receipt = {**receipts(parts, counters, streams), **counted}
+    receipt = receipts(parts, counters, streams)
+    receipt |= {stream: _united(receipt.get(stream), by_count) for stream, by_count in counted.items()}
     failed = [part for part in parts if part.error is not None]
     reading = [part for part in parts if part.feed not in BY_KEY]
     if reading and all(part.error is not None for part in reading):
@@ -97,6 +98,15 @@ def conclude(
     if shortfall := _shortfall(receipt, counters, parts):
         return End("partial", receipt, shortfall)
     return End("succeeded", receipt)
+
+
+def _united(by_reading: Receipt | None, by_count: Receipt) -> Receipt:
+    """A count says what is stored now; what was expected is known from reading, unless that was counted."""
+    if by_reading is None or by_count.expected is not None:
+        return by_count
+    enough = by_reading.expected is None or by_count.stored >= by_reading.expected
+    whole = by_reading.complete or by_count.stored > by_reading.stored
+    return Receipt(by_reading.expected, by_count.stored, by_count.complete and whole and enough)
 
 
 def receipts(

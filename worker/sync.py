@@ -161,7 +161,7 @@ async def _open(deps: Deps, sync: Sync, now: datetime, progress: Progress) -> Sl
         adapter = await deps.remotes.open(connection, of, clock, meter, sync.lane)
         quarantined = await records.is_quarantined(connection, of.id)
     chosen = None if of.streams is None else frozenset(of.streams)
-    target = Target(sync, deps.owner, of.system, deps.tables, quarantined, chosen)
+    target = Target(sync, deps.owner, of.system, deps.tables, quarantined, chosen, adapter.overlap)
     return Slice(deps, target, of, adapter, clock, meter, progress, began + deps.slice_seconds, [])
 
 

@@ -146,3 +146,13 @@ async def test_a_sync_that_was_opened_elsewhere_is_the_same_sync(api: Api) -> No
     sync = await api.house.open(made["id"], Request("schedule"))
     assert (await start(api, made["id"]))["id"] == sync.id
     assert (await api.get(f"/v1/syncs/{sync.id}"))["trigger"] == "schedule"
+
+
+async def test_what_lies_outside_of_a_changed_question_is_gone_with_the_next_sync(api: Api) -> None:
+    made = await api.shelf("shelf.example/9")
+    await api.synced(made["id"])
+    await api.patch(f"/v1/connections/{made['id']}", {"url": "shelf.example/7"})
+    ended = await api.synced(made["id"])
+    assert ended["state"] == "succeeded"
+    assert ended["counters"]["books"]["deleted"] == 2
+    assert await api.house.keys("shelf", "books") == {f"b0{n}" for n in range(1, 8)}

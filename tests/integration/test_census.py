@@ -12,14 +12,14 @@ from adapters.base import Family, Gone, Missing, Rejected, Unavailable, Unreadab
 from scheduler.dispatch import Request
 from scheduler.due import open_due
 from store.connections import Connection
-from store.database import clock, now
+from store.database import Database, clock, now
 from store.purge import purge_some
 from store.schema import census_seen
 from store.syncs import Counts, Receipt, Sync
 from store.tombstones import When, bury
-from tests.adapter_double import SYSTEM, Script, Step, thing
+from tests.adapter_double import SYSTEM, Double, Script, Step, thing
 from tests.engine import connect, connection_row, set_connection
-from tests.house import House
+from tests.house import House, open_house
 from worker.census import FEW
 from worker.sync import run_slice
 
@@ -421,3 +421,59 @@ async def test_a_second_hint_about_what_is_gone_tells_nothing_new(
     sync = await engine.sync(copied.id, Request("webhook", "records", {"things": ["t1"]}))
     assert (sync.state, deleted(sync)) == ("succeeded", 0)
     assert (await connection_row(engine, copied.id))["change_sequence"] == before
+
+
+# --- lists that lag, and questions that change
+
+
+class Late(Double):
+    """Its lists may be ten minutes late."""
+
+    overlap = timedelta(minutes=10)
+
+
+async def test_a_list_that_still_shows_what_is_proven_gone_does_not_bring_it_back(
+    database: Database, script: Script
+) -> None:
+    adapter = type("Scripted", (Late,), {"script": script})
+    script.add("all", [thing("t1", version="1"), thing("t2", version="1")])
+    async with open_house(database, {SYSTEM: adapter}) as house:
+        made = await connect(house)
+        await house.sync(made.id)
+        script.by_key["t1"] = Missing("t1", "deleted")
+        await house.sync(made.id, Request("webhook", "records", {"things": ["t1"]}))
+        script.pages["all"].append(Step([thing("t1", version="1"), thing("t2", version="2")]))
+        await house.sync(made.id)
+        assert await tombstones(house) == {"t1": "deleted"}
+        script.pages["all"].append(Step([thing("t1", version="3")]))
+        await house.sync(made.id)
+        assert await tombstones(house) == {}
+
+
+async def test_a_full_sync_believes_its_key_and_brings_back_what_is_there(
+    database: Database, script: Script
+) -> None:
+    adapter = type("Scripted", (Late,), {"script": script})
+    script.add("all", [thing("t1", version="1"), thing("t2", version="1")])
+    async with open_house(database, {SYSTEM: adapter}) as house:
+        made = await connect(house)
+        await house.sync(made.id)
+        script.by_key["t1"] = Missing("t1", "hidden")
+        await house.sync(made.id, Request("webhook", "records", {"things": ["t1"]}))
+        script.by_key["t1"] = thing("t1", version="1")
+        script.pages["all"] = [Step(script.pages["all"][0].records, expected={"things": 2})]
+        sync = await house.sync(made.id, Request("api", "full"))
+        assert sync.state == "succeeded"
+        assert sync.receipt is not None
+        assert sync.receipt["things"] == Receipt(2, 2, complete=True)
+        assert await tombstones(house) == {}
+
+
+async def test_a_census_that_is_due_goes_with_whatever_sync_comes_next(
+    engine: House, script: Script, copied: Connection
+) -> None:
+    remove(script, "t1", "left")
+    await set_connection(engine, copied.id, census_at=now(-1))
+    sync = await engine.sync(copied.id)
+    assert sync.census
+    assert await tombstones(engine) == {"t1": "left"}
