@@ -192,11 +192,12 @@ async def _write(
         sums.look_at = min(filter(None, (sums.look_at, written.look_at)), default=None)
         sums.stored[name] = sums.stored.get(name, 0) + written.stored
         _count(sums.counted, name, written)
+    told = {family.stream for family in prepared.page.families if to.takes(family.stream)}
+    known = {name: settled.get(to.stream(name).parent or "", frozenset()) for name in told}
     families = [
         family
         for family in prepared.page.families
-        if to.takes(family.stream)
-        and family.parent not in settled.get(to.stream(family.stream).parent or "", frozenset())
+        if family.stream in known and family.parent not in known[family.stream]
     ]
     if families:
         sums.bury(await settle_families(connection, to.tables, to.system, when, families, sums.change))

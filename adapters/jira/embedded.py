@@ -1,6 +1,6 @@
 """The streams `changelogs`, `comments` and `worklogs`: the lists embedded in issues, and their records."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -128,10 +128,6 @@ _REMARK = Lenient(_Remark)
 _LISTING: msgspec.json.Decoder[Listing | list[Raw]] = msgspec.json.Decoder(Listing | list[Raw])
 
 
-# No longer is a list without entries.
-_EMPTY_MOST = 400
-
-
 def _key(sent: str | int) -> str:
     key = str(sent)
     if not is_id(key):
@@ -229,11 +225,13 @@ class Part(Struct):
         self.rejected.clear()
 
     def read(self, sent: Raw) -> None:
-        """A list as it stands in an issue; the vendor's documents also show it bare, without its count."""
-        try:
-            listing = _LISTING.decode(sent)
-        except ILLEGIBLE as e:
-            self.trouble = f"the list is not legible ({e})."
+        """A list as it stands in an issue."""
+        self.take(_decoded(sent))
+
+    def take(self, listing: Listing | list[Raw] | str) -> None:
+        """A list, or why it is none."""
+        if isinstance(listing, str):
+            self.trouble = f"the list is not legible ({listing})."
             return
         entries = listing if isinstance(listing, list) else self.kind.entries(listing)
         if entries is None:
@@ -272,34 +270,34 @@ class Part(Struct):
         return [*self.rejected, Rejected(self.kind.name, None, said, about)]
 
 
-def read_lists(issue: Issue, streams: Collection[str], parts: list[Part], families: list[Family]) -> int:
-    """Add what came embedded in an issue: the lists of these streams, and for an empty one its family.
+def read_lists(issue: Issue, kinds: Sequence[Kind], parts: list[Part], families: list[Family]) -> int:
+    """Add what came embedded in an issue: the lists of these kinds, and for an empty one its family.
 
     How many entries that is, by Jira's count. A list that is not there at all is one that the site hides, or
     switched off; only of the history it tells nothing.
     """
-    size = 0
-    for kind in KINDS:
+    size, key = 0, issue.record.key
+    for kind in kinds:
         sent: Raw = getattr(issue, kind.embedded)
-        if kind.name not in streams or (sent is ABSENT and kind is not HISTORY):
+        if sent is ABSENT:
+            if kind is HISTORY:
+                parts.append(Part(kind, issue, {}, []))
             continue
-        if sent is not ABSENT and _is_empty(kind, sent):
-            families.append(Family(kind.name, issue.key, ()))
+        listing = _decoded(sent)
+        # Most lists are empty.
+        if isinstance(listing, Listing) and listing.total == 0 and kind.entries(listing) == []:
+            families.append(Family(kind.stream.name, key, ()))
             continue
         part = Part(kind, issue, {}, [])
+        part.take(listing)
         parts.append(part)
-        if sent is not ABSENT:
-            part.read(sent)
-            size += max(part.total or 0, part.count)
+        size += max(part.total or 0, part.count)
     return size
 
 
-def _is_empty(kind: Kind, sent: Raw) -> bool:
-    """Most lists are."""
-    if len(bytes(sent)) > _EMPTY_MOST:
-        return False
+def _decoded(sent: Raw) -> Listing | list[Raw] | str:
+    """A list, or why it is none. The vendor's documents also show it bare, without its count."""
     try:
-        listing = _LISTING.decode(sent)
-    except ILLEGIBLE:
-        return False
-    return isinstance(listing, Listing) and listing.total == 0 and kind.entries(listing) == []
+        return _LISTING.decode(sent)
+    except ILLEGIBLE as e:
+        return str(e)

@@ -7,7 +7,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from adapters.base import Family, NotFound, Record, Rejected, TooLarge
-from adapters.jira.embedded import HISTORY, Kind, Listing, Part, read_lists
+from adapters.jira.embedded import HISTORY, KINDS, Kind, Listing, Part, read_lists
 from adapters.jira.issue import Issue
 
 #: So many embedded records one page has at most, but for those of its only issue.
@@ -49,26 +49,35 @@ class Group(Struct):
     families: list[Family]
     size: int = 0
 
+    def joined(self, other: "Group") -> "Group":
+        return Group(
+            self.issues + other.issues,
+            self.parts + other.parts,
+            self.families + other.families,
+            self.size + other.size,
+        )
+
 
 def grouped(site: Lists, issues: Sequence[Issue]) -> list[Group]:
     """The issues in order, in as many groups as their embedded records need; at least one."""
+    at_once = _group_of(site, list(issues))
+    if at_once.size <= RECORDS_MOST or len(issues) < 2:
+        return [at_once]
     groups = [Group([], [], [])]
-    for issue in issues:
-        alone = _group_of(site, [issue])
-        if groups[-1].issues and groups[-1].size + alone.size > RECORDS_MOST:
+    for alone in (_group_of(site, [issue]) for issue in issues):
+        last = groups[-1]
+        if last.issues and last.size + alone.size > RECORDS_MOST:
             groups.append(alone)
-            continue
-        groups[-1].issues.append(issue)
-        groups[-1].parts += alone.parts
-        groups[-1].families += alone.families
-        groups[-1].size += alone.size
+        else:
+            groups[-1] = last.joined(alone)
     return groups
 
 
 def _group_of(site: Lists, issues: list[Issue]) -> Group:
     group = Group(issues, [], [])
+    kinds = [kind for kind in KINDS if kind.name in site.streams]
     for issue in issues:
-        group.size += read_lists(issue, site.streams, group.parts, group.families)
+        group.size += read_lists(issue, kinds, group.parts, group.families)
     return group
 
 
