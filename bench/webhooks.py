@@ -69,7 +69,8 @@ class Sender:
 def _has_it(sync: Mapping[str, Any]) -> bool:
     if sync["finished_at"] and sync["state"] != "succeeded":
         raise RuntimeError(f"the sync is {sync['state']}: {sync['error']}")
-    return any(counts["changed"] + counts["new"] for counts in sync["counters"].values())
+    # The first sync may have come by meanwhile: then the record is there, and unchanged.
+    return bool(sync["finished_at"]) or any(c["changed"] + c["new"] for c in sync["counters"].values())
 
 
 async def latency(kind: str, remote: Jira) -> None:
