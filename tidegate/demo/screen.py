@@ -152,6 +152,7 @@ def line_of(
     counts = [
         f"{stream} {counted['read']} read, {counted['new']} new, {counted['changed']} changed"
         for stream, counted in data["counters"].items()
+        if counted["read"]
     ]
     return f"{at}  {name}: sync {data['id']} {data['state']}; {'; '.join(counts) or 'nothing new'}"
 
