@@ -22,10 +22,6 @@ class Jira:
         """Change the issue of this number, counted from 0; its id."""
         return await self._said(f"touch {number}")
 
-    async def asked(self) -> int:
-        """How many requests it got so far."""
-        return int(await self._said("asked"))
-
     async def _said(self, command: str) -> str:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -60,8 +56,6 @@ async def serve(issues: int, latency: float) -> None:
         ids = list(remote.issues)
         while line := await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline):
             command, _, which = line.strip().partition(" ")
-            if command == "asked":
-                print(len(remote.ledger), flush=True)
             if command == "touch":
                 id_ = ids[int(which) % len(ids)]
                 remote.update_issue(id_, summary=f"Changed at {remote.clock.now()}")

@@ -28,11 +28,7 @@ pytestmark = pytest.mark.timeout(360)
 PATIENCE = 300  # seconds for all commands of a document
 #: Run from the first to the last line, as somebody would who follows the text.
 FROM_THE_TOP = {"README.md", "docs/start.md", "docs/declared.md", "docs/webhooks.md"}
-FOLLOWED = [
-    path
-    for path in TEXTS
-    if shown(path) in FROM_THE_TOP or path.parent.name == "systems"
-]
+FOLLOWED = [path for path in TEXTS if shown(path) in FROM_THE_TOP or path.parent.name == "systems"]
 #: What cannot be done here: test_readme.py looks at targets of make, test_deploy.py at containers and units.
 ELSEWHERE = re.compile(r"(?:make (?!demo)|export PATH=|docker |sudo |redis-cli )")
 SECRETS = {
