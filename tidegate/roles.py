@@ -21,6 +21,9 @@ from worker.worker import Worker
 
 log = structlog.get_logger()
 
+#: How long a thread of a worker may go on while another wants to; Python's own is five times as long.
+SWITCH_SECONDS = 0.001
+
 
 @contextmanager
 def stop_on_signals() -> Iterator[asyncio.Event]:
@@ -64,6 +67,8 @@ def stop_with_stdin(stop: asyncio.Event) -> Iterator[asyncio.Future[str]]:
 
 async def run_worker(parts: Parts, stop: asyncio.Event) -> None:
     """Take syncs off the queue until `stop`, then hand over what is left within 15 s."""
+    # Pages are prepared and written in threads; who waits for one record is not to wait for all of their turns.
+    sys.setswitchinterval(SWITCH_SECONDS)
     async with present(parts.database, parts.owner, ["worker"], parts.clock):
         log.info("worker.ready", owner=parts.owner)
         deps = parts.deps(stop.is_set)

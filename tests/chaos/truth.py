@@ -32,9 +32,16 @@ async def the_copy_is_right(town: Town, connection_id: int) -> None:
         table.c.connection_id == connection_id
     )
     async with town.database.read() as connection:
-        here = sorted((row.key, row.body) for row in await connection.execute(query))
+        rows = await connection.execute(query)
+    here = sorted((row.key, _alone(row.body)) for row in rows)
     assert [key for key, _ in here] == [key for key, _ in there]
     assert here == there
+
+
+def _alone(body: str) -> str:
+    """An issue without its history, which is asked for beside it and stands at its end."""
+    issue, history, _ = body.partition(',"changelog":')
+    return issue + "}" if history else body
 
 
 async def nothing_is_left_held(town: Town) -> None:

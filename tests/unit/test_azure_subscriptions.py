@@ -287,9 +287,13 @@ async def documented() -> AsyncIterator[tuple[Azure, list[tuple[str, str]]]]:
         "DELETE": "docs_hooks_delete_hooks_subscriptions_newsubscriptionid",
     }
 
+    told_by = {
+        method: payload(f"azure_devops/webhooks/{name}.json")["responses"] for method, name in names.items()
+    }
+
     async def serve(request: web.Request) -> web.Response:
         asked.append((request.method, request.path.rpartition("/")[2]))
-        told = payload(f"azure_devops/webhooks/{names[request.method]}.json")["responses"]
+        told = told_by[request.method]
         [(status, answer)] = told.items()
         body = json.dumps(answer["body"]).encode() if "body" in answer else b""
         named = {"X-VSS-UserData": "someone:x", "Content-Type": "application/json"}

@@ -11,7 +11,7 @@ from tidegate.cli import COMMANDS, main
 def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
     yield " ".join(path), command
     if isinstance(command, click.Group):
-        context = click.Context(command, info_name=path[-1] if path else "tidegate")
+        context = click.Context(command, info_name=path[-1] if path else "tidegate", **main.context_settings)
         for name in command.list_commands(context):
             found = command.get_command(context, name)
             assert found is not None
@@ -24,7 +24,9 @@ LEAVES = {path: command for path, command in ALL.items() if not isinstance(comma
 
 def help_of(path: str) -> str:
     command = ALL[path]
-    return command.get_help(click.Context(command, info_name=f"tidegate {path}".strip()))
+    # A command keeps the option for help that it is first asked for, and other tests read that, too.
+    context = click.Context(command, info_name=f"tidegate {path}".strip(), **main.context_settings)
+    return command.get_help(context)
 
 
 @pytest.mark.parametrize("path", list(ALL))
