@@ -67,7 +67,7 @@ def stop_with_stdin(stop: asyncio.Event) -> Iterator[asyncio.Future[str]]:
 
 async def run_worker(parts: Parts, stop: asyncio.Event) -> None:
     """Take syncs off the queue until `stop`, then hand over what is left within 15 s."""
-    # Pages are prepared and written in threads; who waits for one record is not to wait for all of their turns.
+    # Pages are prepared and written in threads; one record is not to wait for all of their turns.
     sys.setswitchinterval(SWITCH_SECONDS)
     async with present(parts.database, parts.owner, ["worker"], parts.clock):
         log.info("worker.ready", owner=parts.owner)
