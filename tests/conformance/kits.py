@@ -114,14 +114,15 @@ class JenkinsKit(Kit):
     reason = "rotated"
     kept = True
     idle = 2
+    jobs = ("app", "team/lib")
     remote: JenkinsController
 
     def serve(self) -> AbstractAsyncContextManager[object]:
         self.remote = JenkinsController(self.clock)
         self.remote.users["dana"] = "token-1"
-        self.remote.add_job("app")
         self.remote.add_folder("team")
-        self.remote.add_job("team/lib")
+        for job in self.jobs:
+            self.remote.add_job(job)
         self._created = 0
         return self.remote
 
@@ -133,7 +134,7 @@ class JenkinsKit(Kit):
         """Every third runs until it is changed, that is: ended."""
         self._created += 1
         self.remote.clock.advance(timedelta(seconds=7))
-        job = ("app", "team/lib")[self._created % 2]
+        job = self.jobs[self._created % 2]
         build = self.remote.start_build(job)
         if self._created % 3:
             self.remote.finish_build(job, build.number)
@@ -153,7 +154,7 @@ class JenkinsKit(Kit):
     def truth(self) -> Mapping[str, Any]:
         return {
             self._key(job, build): build.result
-            for job in ("app", "team/lib")
+            for job in self.jobs
             for build in self.remote.job(job).builds.values()
         }
 
@@ -171,6 +172,17 @@ class JenkinsKit(Kit):
         return job, int(rest.partition("@")[0])
 
 
+class JenkinsFolderKit(JenkinsKit):
+    """One folder of a controller."""
+
+    name = "jenkins-folder"
+    jobs = ("team/app", "team/lib")
+
+    @property
+    def url(self) -> str:
+        return f"{self.remote.base}/job/team/"
+
+
 class AzureKit(Kit):
     name = "azure-services"
     adapter = Azure
@@ -182,8 +194,11 @@ class AzureKit(Kit):
     remote: AzureDevOps
 
     def serve(self) -> AbstractAsyncContextManager[object]:
-        self.remote = AzureDevOps(clock=self.clock)
+        self.remote = self.made()
         return self._with_a_project()
+
+    def made(self) -> AzureDevOps:
+        return AzureDevOps(clock=self.clock)
 
     @asynccontextmanager
     async def _with_a_project(self) -> AsyncIterator[None]:
@@ -218,6 +233,17 @@ class AzureKit(Kit):
         self.remote.access.tokens.clear()
 
 
+class AzureServerKit(AzureKit):
+    """A collection below a path, of a server that knows an older version of the interface only."""
+
+    name = "azure-server"
+    # Where the collection ends in the path is asked, and the newer version refused.
+    idle = 6
+
+    def made(self) -> AzureDevOps:
+        return AzureDevOps("DefaultCollection", self.clock, above="tfs", newest="6.0", hosted=False)
+
+
 KITS: Mapping[str, Callable[[], Kit]] = {
     kit.name: kit
     for kit in (
@@ -225,7 +251,9 @@ KITS: Mapping[str, Callable[[], Kit]] = {
         JiraGatewayKit,
         JiraDataCenterKit,
         JenkinsKit,
+        JenkinsFolderKit,
         AzureKit,
+        AzureServerKit,
         *(point.load() for point in entry_points(group="tidegate.conformance")),
     )
 }
