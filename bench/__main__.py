@@ -21,6 +21,7 @@ from bench import webhooks
 from bench.bare import Nowhere, Postgres, Sqlite, run
 from bench.product import open_product
 from bench.remote import jira_process
+from bench.requests import print_requests
 from store.database import Database
 
 POSTGRES = "TIDEGATE_TEST_POSTGRES"
@@ -114,6 +115,8 @@ async def main(what: str, issues: int, rounds: int, hooked: int) -> None:
     kinds = ["sqlite", *(["postgres"] if os.environ.get(POSTGRES) else [])]
     if what in ("all", "syncs"):
         await syncs(kinds, issues, rounds)
+    if what in ("all", "requests"):
+        await print_requests()
     if what in ("all", "webhooks"):
         await told(kinds, hooked)
     if not os.environ.get(POSTGRES):
@@ -123,7 +126,7 @@ async def main(what: str, issues: int, rounds: int, hooked: int) -> None:
 if __name__ == "__main__":
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["all", "syncs", "webhooks"], default="all")
+    parser.add_argument("what", nargs="?", choices=["all", "syncs", "requests", "webhooks"], default="all")
     parser.add_argument("--issues", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--hooked", type=int, default=50_000, help="issues while webhooks come")
