@@ -129,10 +129,11 @@ async def burst(kind: str, remote: Jira, webhooks: int = BURST, seconds: float =
         connection = await town.connect("burst", remote.url)
         ids = [await remote.touch(number) for number in range(100)]
         other = await town.connect("other", f"{remote.url}", params={}, frequency="every 1m")
-        [first] = (await town.call("GET", f"/v1/connections/{other['id']}/syncs"))["syncs"] or [None]
-        while first is None or not first["finished_at"]:
+        while True:
+            found = (await town.call("GET", f"/v1/connections/{other['id']}/syncs"))["syncs"]
+            if found and found[-1]["finished_at"]:
+                break
             await asyncio.sleep(0.5)
-            first = (await town.call("GET", f"/v1/connections/{other['id']}/syncs"))["syncs"][-1]
         sender = Sender(town, remote, connection)
         answers: list[float] = []
         most = await _watched(town, connection["id"], lambda: _storm(sender, ids, answers, webhooks, seconds))
