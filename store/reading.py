@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, Text, cast, literal, or_, select, union_all
+from sqlalchemy import Select, Text, cast, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store.schema import quarantine
-from store.streams import ROTATED, StreamTable
+from store.streams import StreamTable, kept
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ async def by_key(
     if after is not None:
         query = query.where(c.key > after)
     if not deleted:
-        query = query.where(or_(c.gone_at.is_(None), c.gone_reason == ROTATED))
+        query = query.where(kept(table.table))
     return [Stored(**row) for row in (await connection.execute(query)).mappings()]
 
 

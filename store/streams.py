@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy import column as plain_column
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateColumn
+from sqlalchemy.sql import ColumnElement
 from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 from adapters.base import Adapter, Stream
@@ -152,6 +153,13 @@ class StreamTables:
                 await connection.run_sync(_ensure_view, stream)
 
 
+def kept(table: Table) -> ColumnElement[bool]:
+    """What readers are shown: all that is there, and what the remote's own housekeeping discarded, as history
+    must not shrink with it.
+    """
+    return or_(table.c.gone_at.is_(None), table.c.gone_reason == ROTATED)
+
+
 async def analyse(database: Database, table: StreamTable) -> None:
     """Tell PostgreSQL what a table that grew holds: without it, looking keys up is up to 20 times slower."""
     if not database.is_sqlite:
@@ -222,9 +230,7 @@ def _view(connection: Connection, stream: StreamTable, names: Sequence[str]) -> 
     """What the view shows. A column that is declared no more is still one of the table."""
     table = stream.table
     shown = [table.c[name] if name in table.c else plain_column(name) for name in names]
-    # What the remote's own housekeeping discarded is kept: history must not shrink with it.
-    kept = or_(table.c.gone_at.is_(None), table.c.gone_reason == ROTATED)
-    query = select(*shown).where(kept).select_from(table)
+    query = select(*shown).where(kept(table)).select_from(table)
     return str(query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}))
 
 

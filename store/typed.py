@@ -11,7 +11,7 @@ from sqlalchemy.sql import ColumnElement
 
 from adapters.base import ColumnType
 from store.schema import connections
-from store.streams import StreamTable
+from store.streams import StreamTable, kept
 
 Row = Sequence[str | int | float | bool | datetime | None]
 
@@ -59,7 +59,7 @@ async def by_key(
     if after is not None:
         query = query.where(c.key > after)
     if not deleted:
-        query = query.where(c.gone_at.is_(None))
+        query = query.where(kept(table.table))
     return [tuple(row) for row in await connection.execute(query)]
 
 
@@ -88,7 +88,7 @@ async def count(
         if after is not None:
             query = query.where(c.change > after)
         elif not deleted:
-            query = query.where(c.gone_at.is_(None))
+            query = query.where(kept(table.table))
         total += (await connection.execute(query)).scalar_one()
     return total
 

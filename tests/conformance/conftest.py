@@ -5,14 +5,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import Text, cast, or_, select
+from sqlalchemy import Text, cast, select
 
 from adapters.base import Gone
 from scheduler.dispatch import Request
 from store import syncs
 from store.connections import Connection
 from store.database import Database, now
-from store.streams import ROTATED
+from store.streams import kept
 from store.syncs import Sync
 from tests.conformance.kit import Kit
 from tests.conformance.kits import KITS
@@ -48,9 +48,8 @@ class Stage:
     async def copy(self) -> dict[str, Any]:
         """What users see here: by key, what the kit sees in the body."""
         c = self._table.c
-        shown = or_(c.gone_at.is_(None), c.gone_reason == ROTATED)
         query = select(c.key, cast(c.body, Text).label("body")).where(
-            c.connection_id == self.connection.id, shown
+            c.connection_id == self.connection.id, kept(self._table)
         )
         async with self.house.database.read() as connection:
             rows = (await connection.execute(query)).all()

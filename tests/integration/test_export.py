@@ -39,12 +39,12 @@ def books(house: House) -> StreamTable:
     return house.deps.tables.get("shelf", "books")
 
 
-async def bury(house: House, connection_id: int, key: str) -> None:
-    """As a census does that misses a record and finds it deleted."""
+async def bury(house: House, connection_id: int, key: str, reason: str = "deleted") -> None:
+    """As a census does that misses a record and learns the reason."""
     c = books(house).table.c
     made = update(books(house).table).where(c.connection_id == connection_id, c.key == key)
     async with house.database.write() as connection:
-        await connection.execute(made.values(gone_reason="deleted", gone_at=now(), change=900))
+        await connection.execute(made.values(gone_reason=reason, gone_at=now(), change=900))
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -98,6 +98,14 @@ async def test_what_is_gone_is_left_out_unless_asked_for(house: House, tmp_path:
     await write_table(path, house.database, Chosen(of, [books(house)], deleted=True), CSV)
     (gone,) = [one for one in cells(path) if one["deleted"]]
     assert (gone["key"], gone["deleted"], gone["deleted_at"][-1]) == ("b02", "deleted", "Z")
+
+
+async def test_what_is_kept_on_purpose_is_not_left_out(house: House, tmp_path: Path) -> None:
+    of = await shelf(house)
+    await bury(house, of, "b02", "rotated")
+    path = tmp_path / "b.csv"
+    await write_table(path, house.database, Chosen(of, [books(house)]), CSV)
+    assert [one["key"] for one in cells(path)] == ["b01", "b02", "b03", "b04", "b05"]
 
 
 @pytest.mark.parametrize("form", [CSV, PARQUET], ids=["csv", "parquet"])
