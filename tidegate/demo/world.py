@@ -46,6 +46,7 @@ class World:
         self.issue_changed_at: float | None = None
         self._random = random
         self._filter = 0
+        self._running = 0
 
     def populate(self) -> None:
         """What is there before anyone looks."""
@@ -57,6 +58,8 @@ class World:
         self.jenkins.seed(jobs=4, builds=60, randomness=self._random)
         self.jenkins.add_folder("harbour")
         self.jenkins.add_job(_PIPELINE)
+        # It runs before anyone can look, so that the first sync finds it running.
+        self._running = self.jenkins.start_build(_PIPELINE).number
         self.azure.access.tokens[AZURE_TOKEN] = self.azure.model.me
         self.azure.model.seed(400, self._random, project="newtwitterclone")
         self.azure.model.seed(60, self._random, project="Tide tables")
@@ -91,13 +94,14 @@ class World:
             self.issue_changed_at = time.monotonic()
 
     async def _builds(self, on_build: OnBuild) -> None:
-        """A build at a time; the first runs while the first sync reads it."""
-        for number in range(1, 1_000_000):
-            build = self.jenkins.start_build(_PIPELINE)
+        """A build at a time."""
+        while True:
             await asyncio.sleep(BUILD_SECONDS)
-            self.jenkins.finish_build(_PIPELINE, build.number, "FAILURE" if number % 5 == 0 else "SUCCESS")
-            on_build(f"{_PIPELINE}#{build.number}")
+            number = self._running
+            self.jenkins.finish_build(_PIPELINE, number, "FAILURE" if number % 5 == 0 else "SUCCESS")
+            on_build(f"{_PIPELINE}#{number}")
             await asyncio.sleep(5)
+            self._running = self.jenkins.start_build(_PIPELINE).number
 
     async def _work_items(self) -> None:
         ids = list(self.azure.model.items)
