@@ -35,6 +35,7 @@ class NewConnection(Discreet, frozen=True, forbid_unknown_fields=True, kw_only=T
     streams: Streams | None = None
     params: dict[str, object] = msgspec.field(default_factory=dict)
     enabled: bool = True
+    debug: bool = False
     webhook_secret: Text | None = None
 
 
@@ -50,6 +51,7 @@ class ConnectionChange(Discreet, frozen=True, forbid_unknown_fields=True, kw_onl
     streams: Streams | UnsetType | None = UNSET
     params: dict[str, object] | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
+    debug: bool | UnsetType = UNSET
     webhook_secret: Text | UnsetType | None = UNSET
 
 
@@ -72,6 +74,7 @@ class ConnectionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     streams: list[str] | None
     params: dict[str, Any] | UnsetType = UNSET
     enabled: bool
+    debug: bool
     has_webhook_secret: bool
     callback_token: str | None
     health: str
@@ -122,7 +125,7 @@ async def create(call: Call[NewConnection, Nothing]) -> Versioned:
 
 async def change(call: Call[ConnectionChange, Nothing]) -> Versioned:
     """Change a connection. What is read being another cancels its syncs and reads anew."""
-    given = {name: getattr(call.body, name) for name in Wanted.__struct_fields__ if name != "system"}
+    given = {name: getattr(call.body, name, UNSET) for name in Wanted.__struct_fields__}
     news = {name: value for name, value in given.items() if value is not UNSET}
 
     def merged(stored: Wanted) -> Wanted:
@@ -171,7 +174,7 @@ async def named(call: Call[Any, Any], connection: AsyncConnection) -> Connection
 
 
 def wanted_of(body: NewConnection) -> Wanted:
-    return Wanted(**{name: getattr(body, name) for name in Wanted.__struct_fields__})
+    return Wanted(**{name: getattr(body, name) for name in Wanted.__struct_fields__ if name != "attributes"})
 
 
 def _versioned(connection: Connection, caller: Caller) -> Versioned:

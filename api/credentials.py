@@ -98,15 +98,21 @@ async def create(call: Call[NewCredential, Nothing]) -> Versioned:
     return versioned(await make(call.context, call.body))
 
 
-async def make(context: Context, body: NewCredential) -> CredentialAnswer:
-    """Check and store a credential with its secrets sealed. Raises 422."""
+async def make(
+    context: Context, body: NewCredential, attributes: Mapping[str, object] | None = None
+) -> CredentialAnswer:
+    """Check and store a credential with its secrets sealed. Raises 422.
+
+    `attributes` are what clients of other products' APIs keep with it, by dialect.
+    """
     given = _given(body)
     holds = oauth2.holds(None, given, movable=True)
     _check(context, body, holds.after, _masked(given))
     values = {name: getattr(body, name) for name in ("name", "system", "kind", "username")}
     async with context.database.write() as connection:
         now = await clock(connection)
-        made = await credentials.add(connection, {**values, "options": _options(body, holds)}, now)
+        values |= {"options": _options(body, holds), "attributes": attributes or {}}
+        made = await credentials.add(connection, values, now)
         if holds.after:
             sealed = _sealed(context, made, body.kind, None, given, holds)
             await credentials.change(connection, made, {"secret": sealed})
@@ -124,8 +130,12 @@ async def edit(
     credential_id: int,
     body: CredentialChange,
     precondition: Precondition = ALWAYS,
+    attributes: Mapping[str, object] | None = None,
 ) -> CredentialAnswer:
-    """Change a credential and let its connections recover. Raises 404, 412, or 422 for what cannot be."""
+    """Change a credential and let its connections recover. Raises 404, 412, or 422 for what cannot be.
+
+    `attributes` take the place of those that are kept with it; None leaves them.
+    """
     given = _given(body)
     new_secrets = [name for name, value in given.items() if not oauth2.is_kept(value)]
     async with context.database.write() as connection:
@@ -140,6 +150,8 @@ async def edit(
         now = await clock(connection)
         facts: dict[str, object] = {name: getattr(wanted, name) for name in ("name", "kind", "username")}
         facts |= {"options": _options(wanted, holds), "updated_at": now}
+        if attributes is not None:
+            facts["attributes"] = attributes
         other = any(facts[name] != getattr(before, name) for name in ("kind", "username", "options"))
         if other or new_secrets:
             stored = await tokens.get(connection, credential_id)

@@ -1,8 +1,7 @@
 """The header Idempotency-Key: asking again for what was made gets the answer that was given then."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import sha256
 
 import msgspec
@@ -15,7 +14,7 @@ from api.context import Bell, Context
 from api.problems import FieldError, ProblemError, invalid
 from config.vault import VaultError
 from store import idempotency
-from store.database import Database
+from store.database import Joined
 from store.idempotency import Kept, place
 from store.syncs import Ring
 
@@ -54,7 +53,7 @@ async def once(
     bell = _Waiting()
     async with context.database.write() as connection:
         await _take(connection, caller, key)
-        inside = replace(context, database=_Open(context.database, connection), bell=bell)
+        inside = replace(context, database=Joined(context.database, connection), bell=bell)
         response = await run(inside)
         assert isinstance(response, web.Response)
         kept = _sealed(context, place(caller, key), response, digest)
@@ -92,28 +91,6 @@ def _again(context: Context, at: str, kept: Kept, digest: str) -> web.Response:
     answer = msgspec.json.decode(text, type=_Answer)
     headers = {**answer.headers, REPLAYED: "true", "Cache-Control": "no-store"}
     return web.Response(status=kept.status, body=answer.body.encode(), headers=headers)
-
-
-class _Open(Database):
-    """A database in which everything happens in one transaction, that is open already."""
-
-    def __init__(self, database: Database, connection: AsyncConnection) -> None:
-        self.is_sqlite = database.is_sqlite
-        self.schema = database.schema
-        self.engine = database.engine
-        self._connection = connection
-
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        yield self._connection
-
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        yield self._connection
-
-    @asynccontextmanager
-    async def beside(self) -> AsyncIterator[AsyncConnection]:
-        yield self._connection
 
 
 class _Waiting:

@@ -124,6 +124,7 @@ def _answer(one: Listed, *, writes: bool) -> ConnectionAnswer:
         streams=streams,
         params=params,
         enabled=one.enabled,
+        debug=one.debug,
         has_webhook_secret=one.has_webhook_secret,
         callback_token=one.callback_token if writes else None,
         health=one.health,

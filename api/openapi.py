@@ -14,7 +14,7 @@ from msgspec.structs import fields
 from api.access import HEADERS
 from api.idempotency import HEADER, PATTERN, REPLAYED
 from api.problems import CONTENT_TYPE, ProblemDocument
-from api.routing import JSON, Route, path_names
+from api.routing import JSON, Dialect, Route, path_names
 from api.shapes import Id, Nothing
 
 Json = dict[str, Any]
@@ -84,9 +84,10 @@ def describe(routes: Routes) -> Json:
 
 def _schemas(routes: Routes) -> tuple[Mapping[Any, Json], Json]:
     """By type where it is described, and the descriptions."""
-    types = [ProblemDocument]
+    types: list[type[msgspec.Struct]] = [ProblemDocument]
     for route in routes:
-        types += [one for one in (route.body, route.answer) if one is not None and one is not Nothing]
+        worded = route.dialect.problem if route.dialect else None
+        types += [one for one in (route.body, route.answer, worded) if one is not None and one is not Nothing]
     schemas, components = msgspec.json.schema_components(types, schema_hook=_any, ref_template=_REF)
     for component in components.values():
         for name, member in component.get("properties", {}).items():
@@ -191,10 +192,24 @@ def _responses(route: Route[Any, Any], schemas: Mapping[Any, Json]) -> Json:
             "description": "Nothing changed: If-None-Match names this ETag.",
             "headers": {"ETag": _ETAG},
         }
+    if route.dialect is not None:
+        return found | _worded(route, route.dialect, schemas)
     for status, when in sorted(problems(route).items()):
         shared = {"$ref": f"#/components/responses/{_name(status)}"}
         found[str(status)] = shared if when == _WHEN.get(status) else _problem(status, when, schemas)
     return found
+
+
+def _worded(route: Route[Any, Any], dialect: Dialect, schemas: Mapping[Any, Json]) -> Json:
+    """The problems of a dialect: with its statuses, in its form. What comes to one status is told at once."""
+    texts: dict[int, list[str]] = {}
+    for status, when in problems(route).items():
+        texts.setdefault(dialect.statuses.get(status, status), []).append(when)
+    content = {JSON: {"schema": schemas[dialect.problem]}}
+    return {
+        str(status): {"description": " Or: ".join(texts[status]), "content": content}
+        for status in sorted(texts)
+    }
 
 
 def _name(status: int) -> str:
@@ -234,7 +249,7 @@ def _success(route: Route[Any, Any], schemas: Mapping[Any, Json]) -> Json:
 
 def problems(route: Route[Any, Any]) -> Mapping[int, str]:
     """Every problem that a route may answer, by status, and when it does."""
-    statuses = [422] if route.query.__struct_config__.forbid_unknown_fields else []
+    statuses = [422] if route.query.__struct_config__.forbid_unknown_fields and not route.dialect else []
     if route.permission:
         statuses += [401, 403, 429, 503]
     if route.body is not Nothing:

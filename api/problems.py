@@ -53,6 +53,9 @@ class ProblemError(Exception):
         self.headers = headers or {}
 
 
+Wording = Callable[[ProblemError], web.Response]
+
+
 def invalid(*errors: FieldError) -> ProblemError:
     """422, naming each field that is wrong."""
     return ProblemError(422, " ".join(f"{e.field}: {e.message}" for e in errors), errors)
@@ -71,6 +74,10 @@ def problem_response(error: ProblemError) -> web.Response:
         content_type=CONTENT_TYPE,
         headers=error.headers,
     )
+
+
+#: How the route that was asked words its problems, where not as a problem document.
+WORDING: web.RequestKey[Wording] = web.RequestKey("wording")
 
 
 @web.middleware
@@ -96,7 +103,8 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
 def _answer(request: web.Request, error: ProblemError) -> web.StreamResponse:
     started: web.StreamResponse | None = request.get(STARTED)
     if started is None:
-        return problem_response(error)
+        word: Wording = request.get(WORDING, problem_response)
+        return word(error)
     # The head is out: cutting the line is the only way left to say that this is not all.
     if request.transport is not None:
         request.transport.abort()

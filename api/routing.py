@@ -13,7 +13,7 @@ from api.access import Caller, Permission, key_in, require, require_account
 from api.context import Context
 from api.etags import Precondition, Versioned, if_match, none_match, tag
 from api.idempotency import HEADER, once
-from api.problems import FieldError, ProblemError, invalid, not_found
+from api.problems import WORDING, FieldError, ProblemError, Wording, invalid, not_found
 from api.shapes import Nothing
 
 B = TypeVar("B", bound=msgspec.Struct)
@@ -59,6 +59,20 @@ class Header(msgspec.Struct, frozen=True):
     type: Any = str
 
 
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+    """What a document of another product has otherwise than Tidegate's own API.
+
+    `word` makes the answer of a problem, a JSON body of the type `problem`; `statuses` are its statuses
+    where they differ, by Tidegate's. Parameters that it does not know are passed over, of one that is
+    given several times the last counts, and paths that end with a slash are served without it, too.
+    """
+
+    name: str
+    word: Wording
+    problem: type[msgspec.Struct]
+    statuses: Mapping[int, int] = {}
+
+
 class Route(msgspec.Struct, Generic[B, Q], frozen=True, kw_only=True):
     """One method of one path. The types are those of the API's description.
 
@@ -70,7 +84,8 @@ class Route(msgspec.Struct, Generic[B, Q], frozen=True, kw_only=True):
     them `Versioned`, and checks the precondition of a call that changes something. What follows describes:
     `problems` are those that the rest does not tell of, by status; `names` the types of what stands in the
     path, if it is not an id; `example` a body; `made` the path of the list that what is made is added to;
-    `raw` the types of a body that the handler reads itself.
+    `raw` the types of a body that the handler reads itself. A route of another product's document has its
+    `dialect`.
     """
 
     method: str
@@ -92,6 +107,7 @@ class Route(msgspec.Struct, Generic[B, Q], frozen=True, kw_only=True):
     example: Mapping[str, Any] | None = None
     made: str | None = None
     raw: tuple[str, ...] = ()
+    dialect: Dialect | None = None
 
     @property
     def name(self) -> str:
@@ -109,21 +125,24 @@ def add_routes(app: web.Application, routes: Iterable[Route[Any, Any]]) -> None:
     for route in routes:
         handler = _handler(route)
         path = route.path if "id" in route.names else route.path.replace("{id}", "{id:[0-9]+}")
-        app.router.add_route(route.method, path, handler)
-        if route.method == "GET" and JSON in route.media:
-            app.router.add_route("HEAD", path, handler)
+        for each in dict.fromkeys((path, path.rstrip("/") or path)):
+            app.router.add_route(route.method, each, handler)
+            if route.method == "GET" and JSON in route.media:
+                app.router.add_route("HEAD", each, handler)
 
 
 def _handler(route: Route[Any, Any]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handler(request: web.Request) -> web.StreamResponse:
         context = request.app[CONTEXT]
+        if route.dialect is not None:
+            request[WORDING] = route.dialect.word
         if route.permission is not None:
             caller = await authenticated(context, request)
             require(caller, route.permission)
             if not route.by_project:
                 require_account(caller)
             context = replace(context, caller=caller)
-        query = _query(request.query, route.query)
+        query = _query(request.query, route.query, tolerant=route.dialect is not None)
         body = await _body(request, route.body)
 
         async def run(context: Context) -> web.StreamResponse:
@@ -182,8 +201,11 @@ async def _body(request: web.Request, wanted: type[B]) -> B:
         raise ProblemError(400, "The body is nested too deeply.") from None
 
 
-def _query(given: MultiMapping[str], wanted: type[Q]) -> Q:
-    """The query as its struct. 422 for unknown, repeated and ill-fitting parameters."""
+def _query(given: MultiMapping[str], wanted: type[Q], *, tolerant: bool) -> Q:
+    """The query as its struct. 422 for ill-fitting parameters; unless `tolerant` for unknown ones, too."""
+    if tolerant:
+        known = {field.encode_name for field in fields(wanted)}
+        return converted({name: given.getall(name)[-1] for name in given if name in known}, wanted)
     for name in given:
         if len(given.getall(name)) > 1:
             raise invalid(FieldError(name, "This parameter may be given once."))

@@ -32,6 +32,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     streams: list[str] | None = None
     params: Mapping[str, object] = {}
     enabled: bool = True
+    debug: bool = False
+    #: What clients of other products' APIs keep with it, by dialect.
+    attributes: Mapping[str, object] = {}
 
 
 class Checked(msgspec.Struct, frozen=True):

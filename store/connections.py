@@ -29,6 +29,8 @@ class Connection(msgspec.Struct, frozen=True):
     streams: list[str] | None
     params: dict[str, Any]
     enabled: bool
+    debug: bool
+    attributes: dict[str, Any]
     callback_token: str
     health: str
     cause: str | None

@@ -27,6 +27,7 @@ class Credential(msgspec.Struct, frozen=True):
     has_secret: bool
     has_refresh_token: bool
     options: dict[str, Any]
+    attributes: dict[str, Any]
     created_at: datetime
     updated_at: datetime
 

@@ -134,6 +134,26 @@ class Database:
         await self.engine.dispose()
 
 
+class Joined(Database):
+    """A database within one transaction that is open already: all that is done with it is part of that."""
+
+    def __init__(self, whole: Database, connection: AsyncConnection) -> None:
+        self.is_sqlite, self.schema, self.engine = whole.is_sqlite, whole.schema, whole.engine
+        self._connection = connection
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        yield self._connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        yield self._connection
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[AsyncConnection]:
+        yield self._connection
+
+
 def _sqlite(url: str) -> AsyncEngine:
     engine = create_async_engine(url, connect_args={"timeout": BUSY_SECONDS})
     in_one_trip(engine.sync_engine)

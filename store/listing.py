@@ -48,6 +48,7 @@ class Listed(msgspec.Struct, frozen=True):
     streams: str | None
     params: str
     enabled: bool
+    debug: bool
     has_webhook_secret: bool
     callback_token: str
     health: str

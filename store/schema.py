@@ -41,6 +41,7 @@ credentials = Table(
     Column("username", Text),
     Column("secret", Text),  # sealed by the vault for this row
     Column("options", Json, nullable=False),  # oauth2: token URL, client id, scope
+    Column("attributes", Json, nullable=False, server_default=text("'{}'")),  # as those of connections
     # oauth2: the access token in use, sealed, and who is fetching the next one.
     Column("token", Text),
     Column("token_expires_at", UtcTime),
@@ -66,6 +67,9 @@ connections = Table(
     Column("streams", Json),
     Column("params", Json, nullable=False),
     Column("enabled", Boolean, nullable=False),
+    Column("debug", Boolean, nullable=False, server_default=text("false")),
+    # By dialect: what clients of another product's API keep with it, and Tidegate only gives back.
+    Column("attributes", Json, nullable=False, server_default=text("'{}'")),
     Column("webhook_secret", Text),  # sealed
     Column("callback_token", Text, nullable=False, unique=True),
     Column("webhook", Json),  # what was registered at the remote: its id there, until when it lives
@@ -340,6 +344,7 @@ audit = Table(
     Column("subject_id", Id),
     Column("detail", Json, nullable=False),
     Index("audit_at", "at"),
+    Index("audit_subject", "subject", "subject_id", "id"),
     sqlite_autoincrement=True,
 )
 
@@ -364,4 +369,19 @@ deliveries = Table(
     Column("uid", Text, primary_key=True),
     Column("at", UtcTime, nullable=False),
     Index("deliveries_at", "at"),
+)
+
+# What syncs of connections with `debug` did, line by line.
+debug_log = Table(
+    "debug_log",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("connection_id", Id, ForeignKey("connections.id"), nullable=False),
+    Column("sync_id", Id, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("detail", Json, nullable=False),
+    Index("debug_log_of_connection", "connection_id", "id"),
+    Index("debug_log_at", "at"),
+    sqlite_autoincrement=True,
 )

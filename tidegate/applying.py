@@ -1,7 +1,6 @@
 """Making a plan so: every step by the rules of the API, all of them in one transaction or none."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -20,7 +19,7 @@ from config.fields import SOURCES, Wrong
 from config.fingerprint import fingerprint, recognises
 from config.secret import Secret
 from store import applied, audit, connections, credentials, projects
-from store.database import Database, clock
+from store.database import Joined, clock
 from tidegate.plan import Drawing, Plan, Step, stored
 
 _FIELDS = {"credential_id": "credential", "project_id": "project"}
@@ -85,29 +84,13 @@ def _root(field: str) -> str:
     return next((one for one in secrets if name in [f"{one}{source}" for source in SOURCES]), name)
 
 
-class _Held(Database):
-    """A database in the middle of a transaction, which all that is done with it is part of."""
-
-    def __init__(self, whole: Database, connection: AsyncConnection) -> None:
-        self.is_sqlite, self.schema, self.engine = whole.is_sqlite, whole.schema, whole.engine
-        self._connection = connection
-
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        yield self._connection
-
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        yield self._connection
-
-
 class _Work:
     """The steps of a plan, within one transaction. What the rules refuse is noted in `wrong`."""
 
     def __init__(
         self, rules: Context, connection: AsyncConnection, declared: Declared, drawing: Drawing
     ) -> None:
-        self._rules = replace(rules, database=_Held(rules.database, connection))
+        self._rules = replace(rules, database=Joined(rules.database, connection))
         self._connection = connection
         self._declared = declared
         self._drawing = drawing
@@ -200,18 +183,20 @@ class _Work:
     async def _one(self, step: Step, wanted: DeclaredConnection) -> None:
         secret = _revealed(wanted.webhook_secret)
         if step.id is None:
-            made = await edits.make(self._rules, self._wanted(wanted, enabled=True), secret)
+            made = await edits.make(self._rules, self._wanted(wanted), secret)
             self._ids["connection", wanted.name] = made.id
             return
         await edits.edit(
             self._rules,
             step.id,
-            lambda was: self._wanted(wanted, enabled=was.enabled),
+            lambda was: self._wanted(wanted, was),
             secret if step.touches("webhook_secret") else UNSET,
         )
 
-    def _wanted(self, wanted: DeclaredConnection, *, enabled: bool) -> Wanted:
+    def _wanted(self, wanted: DeclaredConnection, was: Wanted | None = None) -> Wanted:
+        """What the file does not speak of stays as it was."""
         name = self._drawing.credential_of(wanted)
+        enabled = was.enabled if was else True
         return Wanted(
             name=wanted.name,
             system=wanted.system,
@@ -223,6 +208,8 @@ class _Work:
             streams=wanted.streams,
             params=wanted.params,
             enabled=enabled if wanted.enabled is None else wanted.enabled,
+            debug=was.debug if was else False,
+            attributes=was.attributes if was else {},
         )
 
     def _refused(self, step: Step, problem: ProblemError) -> None:
