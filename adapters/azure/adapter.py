@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import ClassVar, Protocol
 
+from adapters import senders
 from adapters.auth import Anonymous, Auth
 from adapters.azure import build, builds, credential, hooks, item, pipelines, projects, urls, work_items
 from adapters.azure.project_list import ProjectList
@@ -78,7 +79,7 @@ class Azure:
 
     @staticmethod
     def verify(hook: Hook, secret: str) -> bool:
-        return hooks.verify(hook, secret)
+        return senders.verify(hook, secret)
 
     @staticmethod
     def hint(hook: Hook) -> Hint:

@@ -4,21 +4,18 @@ They are not signed: the subscription is given a password, or a header of its ow
 are taken, for samples sent by its Test button hold made-up data.
 """
 
-import hmac
 import re
-from base64 import b64decode
-from collections.abc import Iterator
 
 import msgspec
 
 from adapters.base import BadHook, Hint, Hook
+from adapters.senders import delivery_id
 
 _EXPECTED = "Expected a JSON object with an eventType, as the Web Hooks service of Azure DevOps sends it."
 _LESS = (
     "It does not tell which {what} it is about: set Resource details to send to All in the service hook "
     "subscription."
 )
-_LONGEST_ID = 200
 _LAST_ID = (1 << 31) - 1
 _UPDATE = re.compile(r"/workitems/(\d{1,10})/updates/\d+(?:$|\?)", re.IGNORECASE)
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -56,14 +53,6 @@ _event = msgspec.json.Decoder(_Event)
 _resource = msgspec.json.Decoder(_Resource)
 _identified = msgspec.json.Decoder(_Identified)
 _containers = msgspec.json.Decoder(_Containers)
-
-
-def verify(hook: Hook, secret: str) -> bool:
-    """Whether the secret is the password in `Authorization`, of whatever user, or in `X-Tidegate-Token`."""
-    expected = _bytes(secret)
-    # Every one is compared, so that the time tells nothing about which.
-    same = [hmac.compare_digest(shown, expected) for shown in _shown(hook)]
-    return bool(expected) and any(same)
 
 
 def hint(hook: Hook) -> Hint:
@@ -138,30 +127,7 @@ def _whole(value: object) -> str | None:
 
 def _delivery(event: _Event) -> str | None:
     """Equal when it is sent again: the event's own id is the same for all subscriptions."""
-    subscription, number = _short(event.subscription_id), event.notification_id
+    subscription, number = delivery_id(event.subscription_id), event.notification_id
     if subscription and type(number) is int and abs(number) < 1 << 63:
         return f"{subscription}/{number}"
-    return _short(event.id)
-
-
-def _short(value: object) -> str | None:
-    usable = isinstance(value, str) and 0 < len(value) <= _LONGEST_ID and value.isprintable()
-    return value if usable and isinstance(value, str) else None
-
-
-def _shown(hook: Hook) -> Iterator[bytes]:
-    """All that the sender shows as the secret."""
-    yield _bytes(hook.headers.get("x-tidegate-token", ""))
-    scheme, _, value = hook.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "basic":
-        try:
-            _, colon, password = b64decode(_bytes(value.strip()), validate=True).partition(b":")
-        except ValueError:
-            return
-        if colon:
-            yield password
-
-
-def _bytes(text: str) -> bytes:
-    # Headers that are no UTF-8 come with surrogates for their bytes.
-    return text.encode(errors="surrogateescape")
+    return delivery_id(event.id)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import msgspec
 
+from adapters import senders
 from adapters.auth import Anonymous, Auth, Basic, Bearer
 from adapters.base import (
     BadTarget,
@@ -73,7 +74,7 @@ class Jenkins:
 
     @staticmethod
     def verify(hook: Hook, secret: str) -> bool:
-        return hooks.verify(hook, secret)
+        return senders.verify(hook, secret)
 
     @staticmethod
     def hint(hook: Hook) -> Hint:

@@ -4,9 +4,7 @@ None of them signs. Hosts and values in them are never believed: only paths and 
 connection's own Jenkins about.
 """
 
-import hmac
 import re
-from base64 import b64decode
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
@@ -15,6 +13,7 @@ import msgspec
 from adapters.base import BadHook, Hint, Hook
 from adapters.jenkins.urls import is_full_name
 from adapters.jenkins.values import whole
+from adapters.senders import delivery_id
 
 _EXPECTED = (
     "Expected the JSON of Jenkins' Notification plugin (format JSON), its Generic Event plugin or its "
@@ -22,7 +21,6 @@ _EXPECTED = (
 )
 _MOST_DIGITS = 10
 _LONGEST_URL = 8000
-_LONGEST_ID = 200
 _CLOUD_TYPE = re.compile(r"org\.jenkinsci\.(\w+)\.(\w+)")
 
 
@@ -70,21 +68,11 @@ class _Event(msgspec.Struct, rename="camel"):
 _event = msgspec.json.Decoder(_Event)
 
 
-def verify(hook: Hook, secret: str) -> bool:
-    """Whether the secret is in `X-Tidegate-Token`, or in `Authorization` as a bearer or as the password of
-    any user (`https://user:secret@host/...` is all that the Notification plugin can be given).
-    """
-    expected = _bytes(secret)
-    # Every one is compared, so that the time tells nothing about which.
-    same = [hmac.compare_digest(shown, expected) for shown in _shown(hook)]
-    return bool(expected) and any(same)
-
-
 def hint(hook: Hook) -> Hint:
     """The job and the build that a webhook is about. Raises `BadHook` for what none of the plugins sends."""
     event = _decoded(hook.body)
     cloud = _CLOUD_TYPE.fullmatch(hook.headers.get("ce-type", ""))
-    delivery = _short(hook.headers.get("ce-id"))
+    delivery = delivery_id(hook.headers.get("ce-id"))
     if isinstance(event.type, str) and event.build is None:
         return _of_generic_event(event, event.type)
     if event.build is not None:
@@ -110,7 +98,7 @@ def _decoded(body: bytes) -> _Event:
 
 def _of_generic_event(event: _Event, kind: str) -> Hint:
     """Its data is the bean itself, with the very start time that is in a build's key."""
-    delivery = _short(event.id)
+    delivery = delivery_id(event.id)
     data = event.data or _Bean()
     if kind == "item.locationChanged":
         moved = event.meta_data or _Moved()
@@ -195,29 +183,3 @@ def _checked(name: str) -> str:
     if not is_full_name(name):
         raise BadHook(f"There is no name of a job in it. {_EXPECTED}")
     return name
-
-
-def _short(delivery: object) -> str | None:
-    """An id that can be kept; an absurd one is none."""
-    usable = isinstance(delivery, str) and 0 < len(delivery) <= _LONGEST_ID and delivery.isprintable()
-    return delivery if usable and isinstance(delivery, str) else None
-
-
-def _shown(hook: Hook) -> Iterator[bytes]:
-    """All that the sender shows as the secret."""
-    yield _bytes(hook.headers.get("x-tidegate-token", ""))
-    scheme, _, value = hook.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        yield _bytes(value.strip())
-    if scheme.lower() == "basic":
-        try:
-            _, colon, password = b64decode(_bytes(value.strip()), validate=True).partition(b":")
-        except ValueError:
-            return
-        if colon:
-            yield password
-
-
-def _bytes(text: str) -> bytes:
-    # Headers that are no UTF-8 come with surrogates for their bytes.
-    return text.encode(errors="surrogateescape")

@@ -6,19 +6,20 @@ of the API does, and may come twice or in another order.
 
 import hmac
 import re
-from base64 import b64decode
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import msgspec
 
+from adapters import senders
 from adapters.base import BadHook, Hint, Hook
+from adapters.senders import as_bytes, delivery_id
 
 # What Jira may name before the signature; today it signs with SHA-256 (vendor docs).
 _METHODS = ("sha256", "sha384", "sha512")
 _SIGNATURE = "x-hub-signature"
 _DELIVERY = "x-atlassian-webhook-identifier"
-_LONGEST_DELIVERY = 200
+
 
 _ID = re.compile(r"[1-9][0-9]{0,18}")
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*-[1-9][0-9]*")
@@ -61,26 +62,17 @@ _event = msgspec.json.Decoder(_Event)
 def verify(hook: Hook, secret: str) -> bool:
     """Whether the body is signed with the secret as `X-Hub-Signature` says: by the HMAC of its raw bytes.
 
-    Older Jira Server and Data Center, and automation rules, sign nothing: there the secret itself may be in
-    `X-Tidegate-Token`, or in `Authorization` as it is, as a bearer, or as the password of any user. A wrong
-    signature is never made good.
+    Older Jira Server and Data Center, and automation rules, sign nothing: they show the secret itself. A
+    wrong signature is never made good.
     """
-    if not secret:
-        return False
     if _SIGNATURE in hook.headers:
         return _signed(hook, secret)
-    authorization = hook.headers.get("authorization", "")
-    kind, _, token = authorization.partition(" ")
-    given = {"bearer": token, "basic": _password(token)}.get(kind.lower(), "")
-    shown = [hook.headers.get("x-tidegate-token", ""), authorization, given]
-    # Every one is compared, so that the time tells nothing about which.
-    same = [hmac.compare_digest(_bytes(one), _bytes(secret)) for one in shown]
-    return any(same)
+    return senders.verify(hook, secret)
 
 
 def signature(body: bytes, secret: str, method: str = "sha256") -> str:
     """The value of `X-Hub-Signature`."""
-    return f"{method}={hmac.new(_bytes(secret), body, method).hexdigest()}"
+    return f"{method}={hmac.new(as_bytes(secret), body, method).hexdigest()}"
 
 
 def hint(hook: Hook) -> Hint:
@@ -93,7 +85,7 @@ def hint(hook: Hook) -> Hint:
         raise BadHook(_EXPECTED) from None
     if not _EVENT.fullmatch(event.webhook_event):
         raise BadHook(_EXPECTED)
-    delivery = hook.headers.get(_DELIVERY, "").strip()[:_LONGEST_DELIVERY] or None
+    delivery = delivery_id(hook.headers.get(_DELIVERY, "").strip())
     issues = list(dict.fromkeys(_issues(event)))
     if not issues:
         return Hint(delivery=delivery, ignored=f"{event.webhook_event} {_NO_ISSUE}")
@@ -105,7 +97,7 @@ def _signed(hook: Hook, secret: str) -> bool:
     if method not in _METHODS:
         return False
     expected = signature(hook.body, secret, method)
-    return hmac.compare_digest(_bytes(f"{method}={given.lower()}"), expected.encode())
+    return bool(secret) and hmac.compare_digest(as_bytes(f"{method}={given.lower()}"), expected.encode())
 
 
 def _issues(event: _Event) -> Iterator[str]:
@@ -137,15 +129,3 @@ def _in_path(link: object) -> str | None:
     except ValueError:
         return None
     return found[1] if found else None
-
-
-def _password(token: str) -> str:
-    try:
-        return b64decode(token, validate=True).decode().partition(":")[2]
-    except ValueError:
-        return ""
-
-
-def _bytes(text: str) -> bytes:
-    """Header values may hold bytes that are no text."""
-    return text.encode("utf-8", "surrogateescape")

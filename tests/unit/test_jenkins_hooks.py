@@ -276,6 +276,7 @@ def basic(password: str, user: str = "any") -> str:
     "headers",
     [
         {"x-tidegate-token": SECRET},
+        {"authorization": SECRET},
         {"authorization": f"Bearer {SECRET}"},
         {"authorization": f"bearer  {SECRET}"},
         {"authorization": basic(SECRET)},
@@ -296,7 +297,6 @@ def test_who_knows_the_secret_is_let_in(headers: dict[str, str]) -> None:
         {"x-tidegate-token": SECRET[:-1]},
         {"x-tidegate-token": f"{SECRET} "},
         {"x-tidegate-token": "\udcff" + SECRET},
-        {"authorization": SECRET},
         {"authorization": "Bearer"},
         {"authorization": f"Digest {SECRET}"},
         {"authorization": basic("guessed", SECRET)},
