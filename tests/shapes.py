@@ -59,7 +59,7 @@ def _of_arrays(answer: list[object], example: list[object], at: str, *, exact: b
     found: list[str] = []
     for n, item in enumerate(answer):
         tried = [differences(item, one, f"{at}[{n}]", exact=exact) for one in example]
-        found += min(tried, key=list.__len__)
+        found += min(tried, key=lambda wrong: len(wrong))
     return found
 
 
