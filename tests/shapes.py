@@ -59,7 +59,8 @@ def _of_arrays(answer: list[object], example: list[object], at: str, *, exact: b
     found: list[str] = []
     for n, item in enumerate(answer):
         tried = [differences(item, one, f"{at}[{n}]", exact=exact) for one in example]
-        found += min(tried, key=lambda wrong: len(wrong))
+        closest = min(tried, key=len)
+        found += closest
     return found
 
 
