@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from api.access import NOBODY, Caller
 from api.inbox import Inbox
 from api.keyring import Keyring
+from api.pulse import Pulse
 from config.secret import Secret
 from config.vault import Vault
 from store.database import Database
@@ -54,6 +55,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     check_seconds: float = 60.0
     checks: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(16))
     #: Live events: how often the database is looked at, how often a silent line is kept awake, how many.
-    poll_seconds: float = 0.25
+    poll_seconds: float = 0.05
     ping_seconds: float = 15.0
-    listeners: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(64))
+    listeners: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(256))
+    pulse: Pulse = msgspec.field(default_factory=Pulse)

@@ -1,6 +1,7 @@
 """Live events: server-sent, from the database by position, so that a reader can go on where it was."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
+from api.access import Caller
 from api.context import Context
 from api.problems import STARTED, FieldError, ProblemError, invalid
 from api.routing import Call, Header, Route, authenticated
@@ -22,6 +24,11 @@ BATCH = 200
 #: A reader that takes nothing for so long is let go; it resumes where it was.
 WRITE_SECONDS = 30.0
 RECONNECT_MS = 2000
+#: A key that was revoked, or a client that left, is noticed within so many seconds where nothing happens.
+LOOK_ROUND_SECONDS = 1.0
+
+#: Says who listens, again and again. Raises for a key that was revoked meanwhile, which ends the stream.
+Who = Callable[[], Awaitable[Caller]]
 
 
 EventId = Annotated[str, Meta(pattern=r"^[0-9]{1,18}$")]
@@ -36,22 +43,30 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 async def follow(call: Call[Nothing, EventQuery]) -> web.StreamResponse:
     """Events as they happen, from now on or after a position, until the client leaves."""
-    context = call.context
+    context, request = call.context, call.request
+
+    async def who() -> Caller:
+        return await authenticated(context, request)
+
+    return await stream(context, request, call.query, who)
+
+
+async def stream(context: Context, request: web.Request, query: EventQuery, who: Who) -> web.StreamResponse:
+    """The same for whoever knows in another way who listens."""
     if context.listeners.locked():
         full = "Too many are listening; take the events from the Redis stream, or try again."
         raise ProblemError(429, full, headers={"Retry-After": "10"})
     async with context.listeners:
-        position = _resume(call)
+        position = _resume(request, query)
         if position is None:
-            async with context.database.read() as connection:
-                position = await outbox.last_position(connection)
+            position = await _newest(context)
         headers = {"Content-Type": MEDIA, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
-        await response.prepare(call.request)
-        call.request[STARTED] = response
+        await response.prepare(request)
+        request[STARTED] = response
         # The client left, or takes nothing: it resumes with Last-Event-ID.
         with suppress(ConnectionResetError, TimeoutError):
-            await _follow(context, call.request, response, call.query.connection_id, position)
+            await _follow(context, request, response, query.connection_id, position, who)
         return response
 
 
@@ -61,17 +76,15 @@ async def _follow(
     response: web.StreamResponse,
     connection_id: int | None,
     position: int,
+    who: Who,
 ) -> None:
     loop = asyncio.get_running_loop()
     await _write(response, f"retry: {RECONNECT_MS}\n\n".encode())
     silent_since = loop.time()
     while not context.stopping.is_set() and not _left(request):
-        # Raises for a key that was revoked meanwhile, which ends the stream.
-        caller = await authenticated(context, request)
-        async with context.database.read() as connection:
-            newest = await outbox.last_position(connection)
-            mine = caller.limits_connection(table.c.connection_id)
-            events = await outbox.after(connection, position, BATCH, connection_id, mine)
+        caller = await who()
+        newest = await _beyond(context, position)
+        events = await _after(context, position, connection_id, caller) if newest > position else []
         if events:
             position = events[-1].position or position
             await _write(response, b"".join(map(_message, events)))
@@ -82,21 +95,32 @@ async def _follow(
         if loop.time() - silent_since >= context.ping_seconds:
             await _write(response, b": ping\n\n")
             silent_since = loop.time()
-        await _pause(context)
+
+
+async def _newest(context: Context) -> int:
+    async with context.database.read() as connection:
+        return await outbox.last_position(connection)
+
+
+async def _beyond(context: Context, position: int) -> int:
+    """The newest position, once there is one beyond this; else this, after a short while."""
+
+    async def look() -> int:
+        return await _newest(context)
+
+    patience = min(LOOK_ROUND_SECONDS, context.ping_seconds)
+    return await context.pulse.beyond(position, look, context.poll_seconds, context.stopping, patience)
+
+
+async def _after(context: Context, position: int, connection_id: int | None, caller: Caller) -> list[Event]:
+    mine = caller.limits_connection(table.c.connection_id)
+    async with context.database.read() as connection:
+        return await outbox.after(connection, position, BATCH, connection_id, mine)
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:
     async with asyncio.timeout(WRITE_SECONDS):
         await response.write(data)
-
-
-async def _pause(context: Context) -> None:
-    """Until the next look at the database, or the end of the process."""
-    try:
-        async with asyncio.timeout(context.poll_seconds):
-            await context.stopping.wait()
-    except TimeoutError:
-        return
 
 
 def _left(request: web.Request) -> bool:
@@ -107,11 +131,11 @@ def _message(event: Event) -> bytes:
     return b"id: %d\ndata: %s\n\n" % (event.position or 0, dressed(event))
 
 
-def _resume(call: Call[Nothing, EventQuery]) -> int | None:
+def _resume(request: web.Request, query: EventQuery) -> int | None:
     """The position to go on after; None for from now on. Raises 422 for what is none."""
-    last = call.request.headers.get("Last-Event-ID", "").strip()
+    last = request.headers.get("Last-Event-ID", "").strip()
     if not last:
-        return call.query.after
+        return query.after
     if not (last.isascii() and last.isdigit() and len(last) < 19):
         raise invalid(FieldError("Last-Event-ID", "This must be the id of an event."))
     return int(last)
