@@ -9,7 +9,7 @@ STREAM = "tidegate:events"
 
 
 class CloudEvent(msgspec.Struct, frozen=True, omit_defaults=False):
-    """One event. `id` is unique and stays the same when it is sent again; `sequence` is per connection."""
+    """One event. `id` is unique and stays the same when it is sent again; `sequence` is per source."""
 
     specversion: str
     id: str
@@ -27,7 +27,7 @@ def dressed(event: Event) -> bytes:
         CloudEvent(
             specversion="1.0",
             id=event.uid,
-            source=f"/connections/{event.connection_id}",
+            source=event.source,
             type=f"io.tidegate.{event.type}",
             time=to_text(event.at),
             sequence=event.sequence,

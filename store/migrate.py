@@ -6,12 +6,12 @@ from sqlalchemy import column, insert, inspect, select, table, text
 from sqlalchemy.engine import Connection
 
 from store.database import Database
-from store.outbox import RELAY
+from store.outbox import DUTIES
 from store.schema import duties
 from store.streams import StreamTables
 
 #: The newest migration, which is what this version needs.
-HEAD = "0003"
+HEAD = "0004"
 
 _VERSIONS = table("alembic_version", column("version_num"))
 # An arbitrary number that all processes share: one at a time migrates on PostgreSQL.
@@ -29,8 +29,10 @@ async def migrate(database: Database, tables: StreamTables) -> None:
         if not database.is_sqlite:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _MIGRATING})
         await connection.run_sync(_upgrade)
-        if (await connection.execute(select(duties.c.name).where(duties.c.name == RELAY))).first() is None:
-            await connection.execute(insert(duties).values(name=RELAY))
+        there = (await connection.execute(select(duties.c.name))).scalars().all()
+        missing = [{"name": name} for name in DUTIES if name not in there]
+        if missing:
+            await connection.execute(insert(duties), missing)
     await tables.ensure(database)
 
 

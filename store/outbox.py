@@ -15,18 +15,32 @@ from store.schema import connections, duties, outbox
 
 Happened = msgspec.Struct
 RELAY = "relay"
+WEBHOOKS = "webhooks"
+#: What one process at a time does.
+DUTIES = (RELAY, WEBHOOKS)
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One thing that happened. `sequence` has no gaps per connection, `position` none over all."""
+    """One thing that happened, to a connection or to a subscription; the id of the other is 0.
+
+    `sequence` has no gaps for what it happened to, `position` none over all.
+    """
 
     uid: str
     type: str
     connection_id: int
+    subscription_id: int
     sequence: int
     at: datetime
     data: msgspec.Raw
     position: int | None = None
+
+    @property
+    def source(self) -> str:
+        """What it happened to, as a path."""
+        if self.subscription_id:
+            return f"/subscriptions/{self.subscription_id}"
+        return f"/connections/{self.connection_id}"
 
 
 async def append(
@@ -43,18 +57,29 @@ async def append(
     )
     last = (await connection.execute(made)).scalar_one()
     first = last - len(happened) + 1
-    rows = [
-        {
-            "connection_id": connection_id,
-            "sequence": first + i,
-            "uid": str(uuid4()),
-            "type": kind,
-            "at": at,
-            "data": msgspec.json.encode(data).decode(),
-        }
-        for i, (kind, data) in enumerate(happened)
-    ]
+    rows = [_row(first + i, at, kind, data, connection_id) for i, (kind, data) in enumerate(happened)]
     await connection.execute(outbox.insert(), rows)
+
+
+async def append_of_subscription(
+    connection: AsyncConnection, subscription_id: int, sequence: int, at: datetime, kind: str, data: Happened
+) -> None:
+    """Write what happened to a subscription, under a number that its locked row gave."""
+    await connection.execute(outbox.insert(), [_row(sequence, at, kind, data, 0, subscription_id)])
+
+
+def _row(
+    sequence: int, at: datetime, kind: str, data: Happened, connection_id: int, subscription_id: int = 0
+) -> dict[str, object]:
+    return {
+        "connection_id": connection_id,
+        "subscription_id": subscription_id,
+        "sequence": sequence,
+        "uid": str(uuid4()),
+        "type": kind,
+        "at": at,
+        "data": msgspec.json.encode(data).decode(),
+    }
 
 
 async def take_duty(connection: AsyncConnection, name: str, owner: str, seconds: float) -> int | None:
@@ -132,6 +157,13 @@ async def after(
     if connection_id is not None:
         query = query.where(outbox.c.connection_id == connection_id)
     return [_event(row._mapping) for row in await connection.execute(query)]
+
+
+async def at_position(connection: AsyncConnection, position: int) -> Event | None:
+    """The event of this position, or None if it is no longer kept."""
+    query = select(outbox).where(outbox.c.position == position)
+    row = (await connection.execute(query)).first()
+    return None if row is None else _event(row._mapping)
 
 
 async def last_position(connection: AsyncConnection) -> int:

@@ -260,14 +260,16 @@ outbox = Table(
     "outbox",
     metadata,
     Column("id", Id, primary_key=True),
+    # What it happened to: a connection, or a subscription; the other is 0.
     Column("connection_id", Id, nullable=False),
+    Column("subscription_id", Id, nullable=False, server_default=text("0")),
     Column("sequence", BigInteger, nullable=False),
     Column("uid", Text, nullable=False),
     Column("type", Text, nullable=False),
     Column("at", UtcTime, nullable=False),
     Column("data", Text, nullable=False),
     Column("position", BigInteger),
-    Index("outbox_sequence", "connection_id", "sequence", unique=True),
+    Index("outbox_sequence", "connection_id", "subscription_id", "sequence", unique=True),
     Index("outbox_at", "at"),
     Index(
         "outbox_position",

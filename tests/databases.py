@@ -8,7 +8,7 @@ from sqlalchemy import Connection, column, table
 
 from store.database import Database
 from store.migrate import HEAD
-from store.schema import metadata
+from store.outgoing import metadata
 
 _VERSIONS = table("alembic_version", column("version_num"))
 

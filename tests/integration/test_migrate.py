@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 from adapters.base import Column, Feed
 from store.database import Database
 from store.migrate import is_current, migrate
-from store.schema import metadata
+from store.outgoing import metadata
 from store.streams import StreamTables
 from tests.adapter_double import NOTES, SYSTEM, THINGS, Double, Script, thing
 from tests.engine import connect
