@@ -79,7 +79,7 @@ class Triggers:
                 await self.take(BLOCK_SECONDS)
             except (SQLAlchemyError, RedisError, OSError) as e:
                 log.warning("triggers.failed", error=str(e))
-                await _pause(stop, AGAIN_SECONDS)
+                await asyncio.sleep(AGAIN_SECONDS)
 
     async def take(self, block_seconds: float) -> int:
         """Open syncs for the entries that are there, or come within some seconds. How many entries."""
@@ -191,11 +191,3 @@ def _keys(text: str) -> list[str]:
         except msgspec.DecodeError as e:
             raise RefusedError(f"keys are no JSON list of texts: {e}.") from None
     return list(dict.fromkeys(key.strip() for key in text.split(",") if key.strip()))
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

@@ -50,11 +50,21 @@ async def see(connection: AsyncConnection, sync_id: int, stream: str, keys: Sequ
 
 async def count(connection: AsyncConnection, of: Span) -> Count:
     """How here and there compare, once all keys are noted."""
-    seen, stored, living, lost = [
-        int((await connection.execute(select(func.count()).select_from(query.subquery()))).scalar_one())
-        for query in (_all_seen(of), _all_seen(of).where(_alive_here(of)), _living(of), _lost(of))
-    ]
+    seen, stored = await matched(connection, of)
+    living, lost = await _number(connection, _living(of)), await _number(connection, _lost(of))
     return Count(seen, stored, living, lost)
+
+
+async def matched(connection: AsyncConnection, of: Span) -> tuple[int, int]:
+    """How many keys the remote has, and of how many of these the record is stored and alive here."""
+    return (
+        await _number(connection, _all_seen(of)),
+        await _number(connection, _all_seen(of).where(_alive_here(of))),
+    )
+
+
+async def _number(connection: AsyncConnection, query: Select[tuple[str]]) -> int:
+    return int((await connection.execute(select(func.count()).select_from(query.subquery()))).scalar_one())
 
 
 async def in_doubt(connection: AsyncConnection, of: Span, after: str, limit: int) -> list[str]:

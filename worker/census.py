@@ -75,10 +75,9 @@ async def receipts(work: "Slice", done: Sequence[Part]) -> dict[str, Receipt]:
     async with work.deps.database.read() as connection:
         for _, stream in _streams(work):
             if _whole(work, done, stream):
-                told = await census.count(connection, _span(work, stream))
+                seen, stored = await census.matched(connection, _span(work, stream))
                 settled = all(part.error is None for part in done if _confirms(part, stream))
-                complete = settled and told.stored >= told.seen
-                found[stream] = Receipt(None if full else told.seen, told.stored, complete)
+                found[stream] = Receipt(None if full else seen, stored, settled and stored >= seen)
     return found
 
 

@@ -3,15 +3,15 @@
 from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime, timedelta
 
-import msgspec
+from msgspec.structs import replace
 
 from adapters.azure.build import NAME, STREAM, Build, read_build
 from adapters.azure.credential import BUILDS
-from adapters.azure.listing import Patience, next_token
 from adapters.azure.project_list import Project, ProjectList
 from adapters.azure.site import Envelope, Site
 from adapters.azure.urls import segment
 from adapters.azure.values import is_id
+from adapters.azure.walk import Listing, Walk, ids_in, walk_of, walked
 from adapters.base import (
     AdapterError,
     Feed,
@@ -26,7 +26,6 @@ from adapters.base import (
     QueryRejected,
     Readable,
     Rejected,
-    TooLarge,
     Unreadable,
 )
 from adapters.reply import Reply, decode
@@ -37,33 +36,6 @@ PAGE = 200
 #: Of a census, which keeps nothing of them but the id. No list of builds can do without their bodies.
 CENSUS_PAGE = 1000
 _PATH = "/_apis/build/builds"
-
-
-class _Walk(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The cursor. Between walks only `since`: builds queued from then on are to be read.
-
-    During one, `started` is the remote's time of its first request, `token` leads to the next page, and
-    `size` is how many builds fit into an answer.
-    """
-
-    since: datetime | None = None
-    started: datetime | None = None
-    token: str = ""
-    size: int = PAGE
-
-    @property
-    def text(self) -> str:
-        return msgspec.json.encode(self).decode()
-
-
-_Step = tuple[Reply, list[msgspec.Raw], bool, _Walk]
-
-
-class _Id(msgspec.Struct, frozen=True):
-    id: int
-
-
-_id = msgspec.json.Decoder(_Id)
 
 
 class Builds:
@@ -86,54 +58,21 @@ class Builds:
         return await self._projects.partitions()
 
     async def read(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]:
-        walk = msgspec.json.decode(cursor, type=_Walk) if cursor else _Walk(since=self._since)
-        async for reply, values, only, after in self._walked(partition, walk):
-            found = [read_build(raw, partition.name) for raw in values]
-            await self._site.prove(reply)
-            yield self._page(reply, found, after, only=only)
+        walk = walk_of(cursor) if cursor else Walk(since=self._since)
+        async for step in walked(self._site, partition, _LISTING, walk):
+            found = [read_build(raw, partition.name) for raw in step.values]
+            await self._site.prove(step.reply)
+            records = [one.record if isinstance(one, Build) else one for one in found]
+            yield step.page(NAME, records, self._overlap)
 
     async def census(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Keys, None]:
         """The ids of a project's builds, each page proven to be for us."""
-        walk = _Walk(since=self._since, size=CENSUS_PAGE)
-        walk = msgspec.json.decode(cursor, type=_Walk) if cursor else walk
-        async for reply, values, _, after in self._walked(partition, walk):
-            ids = [str(key) for raw in values if (key := _key(raw)) is not None]
-            await self._site.prove(reply, anew=True)
-            yield Keys(reply.sent_at, after.text, ids, end=not after.token)
-
-    async def _walked(self, partition: Partition, walk: _Walk) -> AsyncGenerator[_Step, None]:
-        """Answers in the order of queueing, each with where to go on, and whether it is all there is."""
-        patience = Patience(self._site.host, f"builds of {partition.mark or partition.name}", walk.token)
-        while True:
-            try:
-                reply = await self._site.get(f"/{segment(partition.name)}{_PATH}", _asking(walk), BUILDS)
-            except TooLarge:
-                if walk.size == 1:
-                    raise
-                walk = msgspec.structs.replace(walk, size=max(1, walk.size // 4))
-                continue
-            values = decode(reply, Envelope).value
-            token = next_token(reply)
-            patience.spend(token, len(values))
-            only = not walk.token and not token
-            walk = msgspec.structs.replace(walk, started=walk.started or reply.asked_at, token=token)
-            yield reply, values, only, walk
-            if not token:
-                return
-
-    def _page(self, reply: Reply, found: Sequence[Build | Rejected], walk: _Walk, *, only: bool) -> Page:
-        """A page; the remote counts only what is in one answer, so that several leave the sum open."""
-        started = walk.started or reply.asked_at
-        records = {one.record.key: one.record for one in found if isinstance(one, Build)}
-        rejected = [one for one in found if isinstance(one, Rejected)]
-        return Page(
-            reply.sent_at,
-            walk.text if walk.token else _Walk(since=started - self._overlap).text,
-            list(records.values()),
-            rejected,
-            expected={NAME: len(records) + len(rejected)} if only else None,
-            end=not walk.token,
-        )
+        walk = walk_of(cursor) if cursor else Walk(since=self._since)
+        listing = replace(_LISTING, page=CENSUS_PAGE)
+        async for step in walked(self._site, partition, listing, walk):
+            await self._site.prove(step.reply, anew=True)
+            keys = [str(number) for number in ids_in(step.values)]
+            yield Keys(step.reply.sent_at, step.after.text, keys, end=not step.after.token)
 
     async def fetch(self, keys: Sequence[str]) -> Fetched:
         """Builds by id, deleted ones included: that they are listed as such is the proof.
@@ -193,22 +132,14 @@ class Builds:
         return await self._projects.each(BUILDS, ask)
 
 
-def _key(raw: msgspec.Raw) -> int | None:
-    """The id of a build; what has none is not counted, and was rejected when it was read."""
-    try:
-        return _id.decode(raw).id
-    except (msgspec.DecodeError, RecursionError):
-        return None
-
-
-def _asking(walk: _Walk) -> dict[str, str]:
-    """The parameters of a page. A token is good only with those that it was given for."""
-    asking = {"queryOrder": "queueTimeAscending", "$top": str(walk.size)}
+def _asking(walk: Walk) -> dict[str, str]:
+    asking = {"queryOrder": "queueTimeAscending"}
     if walk.since is not None:
         asking["minTime"] = f"{walk.since:%Y-%m-%dT%H:%M:%SZ}"
-    if walk.token:
-        asking["continuationToken"] = walk.token
     return asking
+
+
+_LISTING = Listing(NAME, _PATH, BUILDS, _asking, PAGE)
 
 
 def _by_id(ids: Sequence[str]) -> dict[str, str]:

@@ -5,13 +5,15 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 import msgspec
+from msgspec.structs import replace
 
 from adapters.azure.credential import PIPELINES
-from adapters.azure.listing import Patience, next_token
+from adapters.azure.listing import next_token
 from adapters.azure.project_list import Project, ProjectList
 from adapters.azure.site import Envelope, Site
 from adapters.azure.urls import segment
 from adapters.azure.values import identifier, is_id, moment, person, person_id, text, whole
+from adapters.azure.walk import Listing, Walk, ids_in, walk_of, walked
 from adapters.base import (
     Column,
     Feed,
@@ -26,10 +28,9 @@ from adapters.base import (
     Record,
     Rejected,
     Stream,
-    TooLarge,
     Unreadable,
 )
-from adapters.reply import Reply, decode
+from adapters.reply import decode
 
 NAME = "pipelines"
 STREAM = Stream(
@@ -83,29 +84,7 @@ class _Pipeline(msgspec.Struct, rename="camel"):
     project: object = None
 
 
-class _Walk(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The cursor. Between walks only `since`: pipelines changed from then on are to be read.
-
-    During one, `started` is the remote's time of its first request, `token` leads to the next page, and
-    `size` is how many pipelines fit into an answer.
-    """
-
-    since: datetime | None = None
-    started: datetime | None = None
-    token: str = ""
-    size: int = PAGE
-
-    @property
-    def text(self) -> str:
-        return msgspec.json.encode(self).decode()
-
-
-class _Id(msgspec.Struct, frozen=True):
-    id: int
-
-
 _pipeline = msgspec.json.Decoder(_Pipeline)
-_id = msgspec.json.Decoder(_Id)
 
 
 def read_pipeline(raw: msgspec.Raw, project: str) -> Record | Rejected:
@@ -169,58 +148,22 @@ class Pipelines:
         return await self._projects.partitions()
 
     async def read(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Page, None]:
-        walk = msgspec.json.decode(cursor, type=_Walk) if cursor else _Walk()
-        patience = Patience(self._site.host, f"pipelines of {partition.mark or partition.name}", walk.token)
-        while True:
-            try:
-                reply = await self._site.get(f"/{segment(partition.name)}{_PATH}", _asking(walk), PIPELINES)
-            except TooLarge:
-                if walk.size == 1:
-                    raise
-                walk = msgspec.structs.replace(walk, size=max(1, walk.size // 4))
-                continue
-            found = [read_pipeline(raw, partition.name) for raw in decode(reply, Envelope).value]
-            await self._site.prove(reply)
-            token = next_token(reply)
-            patience.spend(token, len(found))
+        walk = walk_of(cursor) if cursor else Walk()
+        async for step in walked(self._site, partition, _LISTING, walk):
+            found = [read_pipeline(raw, partition.name) for raw in step.values]
+            await self._site.prove(step.reply)
             if _reached(walk.since, found):
-                token = ""
-            only = not walk.token and not next_token(reply)
-            walk = msgspec.structs.replace(walk, started=walk.started or reply.asked_at, token=token)
-            yield self._page(reply, found, walk, only=only)
-            if not token:
+                yield replace(step, after=replace(step.after, token="")).page(NAME, found, self._overlap)
                 return
-
-    def _page(self, reply: Reply, found: Sequence[Record | Rejected], walk: _Walk, *, only: bool) -> Page:
-        started = walk.started or reply.asked_at
-        records = {one.key: one for one in found if isinstance(one, Record)}
-        rejected = [one for one in found if isinstance(one, Rejected)]
-        return Page(
-            reply.sent_at,
-            walk.text if walk.token else _Walk(since=started - self._overlap).text,
-            list(records.values()),
-            rejected,
-            expected={NAME: len(records) + len(rejected)} if only else None,
-            end=not walk.token,
-        )
+            yield step.page(NAME, found, self._overlap)
 
     async def census(self, partition: Partition, cursor: str | None) -> AsyncGenerator[Keys, None]:
         """The ids of a project's pipelines in the order of their names, each page proven to be for us."""
-        token = msgspec.json.decode(cursor, type=_Walk).token if cursor else ""
-        patience = Patience(self._site.host, f"pipelines of {partition.mark or partition.name}", token)
-        while True:
-            asking = {"queryOrder": "definitionNameAscending", "$top": str(CENSUS_PAGE)}
-            asking |= {"continuationToken": token} if token else {}
-            reply = await self._site.get(f"/{segment(partition.name)}{_PATH}", asking, PIPELINES)
-            values = decode(reply, Envelope).value
-            await self._site.prove(reply, anew=True)
-            ids = [number for raw in values if (number := _number(raw)) is not None]
-            token = next_token(reply)
-            patience.spend(token, len(values))
-            keys = [f"{partition.name}/{number}" for number in ids]
-            yield Keys(reply.sent_at, _Walk(token=token).text, keys, end=not token)
-            if not token:
-                return
+        walk = walk_of(cursor) if cursor else Walk()
+        async for step in walked(self._site, partition, _SHALLOW, walk):
+            await self._site.prove(step.reply, anew=True)
+            keys = [f"{partition.name}/{number}" for number in ids_in(step.values)]
+            yield Keys(step.reply.sent_at, step.after.text, keys, end=not step.after.token)
 
     async def fetch(self, keys: Sequence[str]) -> Fetched:
         """Pipelines by key, a request for each project.
@@ -268,18 +211,8 @@ class Pipelines:
         return await self._projects.each(PIPELINES, ask)
 
 
-def _number(raw: msgspec.Raw) -> int | None:
-    """The id of a pipeline; what has none is not counted, and was rejected when it was read."""
-    try:
-        return _id.decode(raw).id
-    except (msgspec.DecodeError, RecursionError):
-        return None
-
-
-def _asking(walk: _Walk) -> dict[str, str]:
-    """The parameters of a page. A token is good only with those that it was given for."""
-    asking = {**_WHOLE, "queryOrder": "lastModifiedDescending", "$top": str(walk.size)}
-    return asking | ({"continuationToken": walk.token} if walk.token else {})
+_LISTING = Listing(NAME, _PATH, PIPELINES, lambda _: {**_WHOLE, "queryOrder": "lastModifiedDescending"}, PAGE)
+_SHALLOW = Listing(NAME, _PATH, PIPELINES, lambda _: {"queryOrder": "definitionNameAscending"}, CENSUS_PAGE)
 
 
 def _reached(since: datetime | None, found: Sequence[Record | Rejected]) -> bool:

@@ -68,11 +68,11 @@ def is_full_name(text: str) -> bool:
 def _split(url: str) -> tuple[str, list[str]]:
     """Origin without a trailing slash, and the path's non-empty segments, encoded as pasted."""
     text = url.strip()
-    parts = urlsplit(text if _SCHEME.match(text) else f"https://{text}")
     try:
+        parts = urlsplit(text if _SCHEME.match(text) else f"https://{text}")
         host, port = parts.hostname, parts.port
     except ValueError as e:
-        raise BadTarget("url", f"The port is not a number. {_EXAMPLE}") from e
+        raise BadTarget("url", f"The host or its port cannot be read. {_EXAMPLE}") from e
     if parts.scheme.lower() not in ("http", "https"):
         raise BadTarget("url", f"Jenkins is reached by http or https, not {parts.scheme}. {_EXAMPLE}")
     if parts.username is not None or parts.password is not None:
