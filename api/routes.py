@@ -18,6 +18,9 @@ from api import (
     syncs,
     webhooks,
 )
+from api.dialects import (
+    accidental_quality,
+)
 from api.routing import Route
 
 ROUTES: tuple[Route[Any, Any], ...] = (
@@ -36,4 +39,6 @@ ROUTES: tuple[Route[Any, Any], ...] = (
     *hooks.ROUTES,
     *keys.ROUTES,
     *audit.ROUTES,
+    # Other products' documents.
+    *accidental_quality.ROUTES,
 )

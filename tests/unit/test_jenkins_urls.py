@@ -91,6 +91,7 @@ def test_a_view_is_read_as_what_it_shows(pasted: str, path: str) -> None:
         ("/job/x", "no host"),
         ("git@h:job/x", "no host|port|credential"),
         ("https://h/user/dana/my-views/view/mine/", "personal view"),
+        ("http://[", "host"),
     ],
 )
 def test_a_url_that_cannot_work_is_refused_with_what_would(pasted: str, says: str) -> None:
