@@ -13,6 +13,7 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.base import Hint
+from config.failpoints import Step, passed
 from scheduler.dispatch import ClosedError, Opened, RememberedError, Request, open_sync
 from store import connections, deliveries
 from store.connections import Connection, locked
@@ -104,8 +105,11 @@ async def _written(context: "Context", connection_id: int, hints: Sequence[Hint]
         )
         await connection.execute(heard)
         taken, opened = await _opened(connection, connection_id, fresh, now)
+        passed(Step.WEBHOOK_WRITTEN)
+    passed(Step.WEBHOOK_COMMITTED)
     if opened is not None and opened.ring is not None:
         await context.bell.ring([opened.ring])
+    passed(Step.WEBHOOK_RUNG)
     again = Taken(taken.sync_id, "This delivery was taken before.")
     return [taken if hint.delivery is None or hint.delivery in new else again for hint in hints]
 

@@ -16,6 +16,7 @@ from api.problems import FieldError, ProblemError, invalid, not_found
 from api.routing import Call, Route
 from api.shapes import Id, Key, Moment, Nothing, Text
 from api.wanted import stream_names
+from config.failpoints import Step, passed
 from scheduler.dispatch import ClosedError, Request, open_sync
 from store import audit, claims, connections, syncs
 from store.connections import Connection, locked
@@ -102,6 +103,8 @@ async def start(call: Call[NewSync, Nothing]) -> SyncAnswer:
             await audit.write(connection, call.caller.actor, "sync", "connection", found.id, name=found.name)
         except ClosedError as e:
             raise ProblemError(409, str(e)) from None
+        passed(Step.ASKED_WRITTEN)
+    passed(Step.ASKED_COMMITTED)
     if opened.ring is not None:
         await context.bell.ring([opened.ring])
     return answer(opened.sync)

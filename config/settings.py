@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 import msgspec
 
 from config import values
+from config.failpoints import FAILPOINT, Armed
 from config.secret import Secret
 
 PREFIX = "TIDEGATE_"
@@ -144,9 +145,11 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, _Given]:
     ours = {
         name.removeprefix(PREFIX).lower(): _Given(text, name)
         for name, text in environ.items()
-        if name.startswith(PREFIX) and not name.startswith(TEST_PREFIX) and name != CONFIG
+        if name.startswith(PREFIX) and not name.startswith(TEST_PREFIX) and name not in (CONFIG, FAILPOINT)
     }
     _refuse_unknown(ours)
+    if environ.get(FAILPOINT):
+        _value({"": _Given(environ[FAILPOINT], FAILPOINT)}, "", Armed, None)
     return _resolved({name: each for name, each in ours.items() if each.text})
 
 

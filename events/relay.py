@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 from sqlalchemy.exc import SQLAlchemyError
 
+from config.failpoints import Step, passed
 from events.envelope import STREAM, dressed
 from store import outbox
 from store.database import Database, clock
@@ -121,6 +122,8 @@ class Relay:
         if new:
             async with self._database.write() as connection:
                 await outbox.give_positions(connection, self._fence, BATCH)
+                passed(Step.POSITIONS_WRITTEN)
+            passed(Step.POSITIONS_COMMITTED)
         async with self._database.read() as connection:
             events = await outbox.after(connection, self._sent, BATCH)
         await self._send(events)
@@ -146,6 +149,7 @@ class Relay:
                 # Redis has this position or a later one: it was sent before.
                 if "equal or smaller" not in str(e):
                     raise
+            passed(Step.EVENT_SENT)
             self._sent = event.position
 
     async def _stream_end(self) -> int:

@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from config.failpoints import Step, passed
 from config.frequency import FrequencyError, parse_frequency
 from scheduler.dispatch import ClosedError, RememberedError, Request, open_sync
 from store import connections
@@ -31,8 +32,12 @@ async def open_due(database: Database) -> Sequence[Ring]:
     async with database.read() as connection:
         now = await clock(connection)
         due = await connections.due(connection, "next_due_at", now, BATCH)
-    rings = [await _open(database, one) for one in due]
-    return [ring for ring in rings if ring is not None]
+    rings = []
+    for one in due:
+        if (ring := await _open(database, one)) is not None:
+            passed(Step.DUE_COMMITTED)
+            rings.append(ring)
+    return rings
 
 
 async def _open(database: Database, due: Connection) -> Ring | None:
@@ -44,7 +49,9 @@ async def _open(database: Database, due: Connection) -> Ring | None:
         trigger: Trigger = "catch_up" if row["catch_up"] else "schedule"
         values = {"next_due_at": next_due(due, now), "catch_up": False}
         await connection.execute(update(table).where(table.c.id == due.id).values(values))
-        return await _dispatch(connection, due, Request(trigger), now)
+        ring = await _dispatch(connection, due, Request(trigger), now)
+        passed(Step.DUE_WRITTEN)
+        return ring
 
 
 async def open_looks(database: Database) -> Sequence[Ring]:
@@ -64,6 +71,8 @@ async def open_looks(database: Database) -> Sequence[Ring]:
             if one.frequency != "manually" and not one.paused:
                 request = Request("schedule", "records", look=True)
                 rings.append(await _dispatch(connection, one, request, now))
+            passed(Step.LOOK_WRITTEN)
+        passed(Step.LOOK_COMMITTED)
     return [ring for ring in rings if ring is not None]
 
 

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 from sqlalchemy.exc import SQLAlchemyError
 
+from config.failpoints import Step, passed
 from scheduler.dispatch import ClosedError, RememberedError, Request, open_sync
 from scheduler.scheduler import Bell
 from store import connections
@@ -129,14 +130,17 @@ class Triggers:
     async def _settle(self, entry: Entry) -> Ring | None:
         number, fields = entry
         ring = None
+        passed(Step.TRIGGER_READ)
         try:
             ring = await self._open(_wanted(fields))
+            passed(Step.TRIGGER_COMMITTED)
         except RefusedError as e:
             log.warning("triggers.rejected", entry=number.decode(), reason=str(e))
             told: Any = {**fields, b"reason": str(e), b"id": number}
             await self._redis.xadd(REJECTED, told, maxlen=REJECTED_KEPT, approximate=True)
         await self._redis.xack(STREAM, GROUP, number)
         await self._redis.xdel(STREAM, number)
+        passed(Step.TRIGGER_ACKNOWLEDGED)
         return ring
 
     async def _open(self, wanted: Wanted) -> Ring | None:
@@ -150,7 +154,9 @@ class Triggers:
                 raise RefusedError(f"There is no connection {wanted.connection[:200]}.")
             request = self._request(found, wanted)
             try:
-                return (await open_sync(connection, found.id, request, await clock(connection))).ring
+                opened = await open_sync(connection, found.id, request, await clock(connection))
+                passed(Step.TRIGGER_WRITTEN)
+                return opened.ring
             except ClosedError as e:
                 raise RefusedError(str(e)) from None
             except RememberedError as e:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.base import Keys, Missing, Page, Rejected, Stream
+from config.failpoints import Step, passed
 from store import census, claims, parts, rows, syncs
 from store.database import Database
 from store.health import settle
@@ -83,6 +84,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
 def prepare_page(to: Target, page: Page) -> Prepared:
     """The work on a page that needs no transaction."""
+    passed(Step.PAGE_FETCHED)
     ready: dict[str, list[Ready]] = {}
     rejected = [one for one in page.rejected if to.takes(one.stream)]
     for record in page.records:
@@ -93,6 +95,7 @@ def prepare_page(to: Target, page: Page) -> Prepared:
             rejected.append(one)
         else:
             ready.setdefault(record.stream, []).append(one)
+    passed(Step.PAGE_PREPARED)
     return Prepared(page, ready, rejected)
 
 
@@ -143,6 +146,8 @@ async def commit_page(
         after = await _advance(connection, to.sync, part, page, sums.stored, now)
         await _tally(connection, to.sync, progress, counted, now)
         await _note(connection, held, now, sums.change, sums.look_at)
+        passed(Step.PAGE_WRITTEN)
+    passed(Step.PAGE_COMMITTED)
     progress.counters = counted
     progress.pages += 1
     return after
@@ -158,6 +163,8 @@ async def commit_keys(database: Database, to: Target, part: Part, keys: Keys, pr
         after = await _advance(connection, to.sync, part, page, part.stored, now)
         await _tally(connection, to.sync, progress, progress.counters, now)
         await _note(connection, held, now, int(held["change_sequence"]), held["next_look_at"])
+        passed(Step.KEYS_WRITTEN)
+    passed(Step.KEYS_COMMITTED)
     progress.pages += 1
     return after
 

@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from config.failpoints import Step, passed
 from config.frequency import FrequencyError, census_period, parse_frequency
 from store import claims, connections, parts, rows, syncs
 from store.connections import Connection
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_WRITTEN = {PassOn: Step.PASS_ON_WRITTEN, Wait: Step.WAIT_WRITTEN, End: Step.END_WRITTEN}
+_COMMITTED = {PassOn: Step.PASS_ON_COMMITTED, Wait: Step.WAIT_COMMITTED, End: Step.END_COMMITTED}
 _STALE_AFTER = 3  # periods without a success
 _STALE_AT_LEAST = timedelta(minutes=15)
 
@@ -36,12 +39,14 @@ async def write(
         match outcome:
             case PassOn():
                 await syncs.pass_on(connection, sync, progress.columns())
-                return (Ring(sync.id, sync.fence, sync.lane),)
+                rings: Sequence[Ring] = (Ring(sync.id, sync.fence, sync.lane),)
             case Wait():
                 await _wait(connection, held, sync, progress, outcome, now)
-                rings: Sequence[Ring] = ()
+                rings = ()
             case End():
                 rings = await _end(deps, connection, held, sync, progress, outcome, now)
+        passed(_WRITTEN[type(outcome)])
+    passed(_COMMITTED[type(outcome)])
     _tell(sync, progress, outcome)
     return rings
 

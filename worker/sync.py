@@ -31,6 +31,7 @@ from adapters.base import (
     QueryRejected,
 )
 from adapters.http import Meter
+from config.failpoints import Step, passed
 from store import claims, connections, parts, records, rows
 from store.connections import Connection
 from store.database import Database
@@ -112,8 +113,10 @@ async def run_slice(deps: Deps, sync_id: int) -> Sequence[Ring]:
     """
     async with deps.database.write() as connection:
         claimed = await claims.claim(connection, sync_id, deps.owner)
+        passed(Step.CLAIM_WRITTEN)
     if claimed is None:
         return ()
+    passed(Step.CLAIM_COMMITTED)
     sync, now = claimed
     with structlog.contextvars.bound_contextvars(
         connection=sync.connection_id, sync=sync.id, fence=sync.fence
@@ -260,6 +263,8 @@ async def _plan(work: Slice) -> None:
         await claims.hold(connection, work.sync, work.deps.owner)
         planned += [Planned(LOOK_AGAIN, Partition(name)) for name in await _unfinished(work, connection)]
         await parts.plan(connection, work.sync, planned)
+        passed(Step.PLAN_WRITTEN)
+    passed(Step.PLAN_COMMITTED)
 
 
 async def _unfinished(work: Slice, connection: AsyncConnection) -> list[str]:

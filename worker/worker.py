@@ -18,6 +18,7 @@ from arq.worker import func
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from config.failpoints import Step, passed
 from store.database import clock
 from store.syncs import Lane
 from worker.budget import Clock
@@ -182,6 +183,7 @@ class Worker:
         rings = await run_slice(self._deps, sync_id)
         await self._queue.tell()
         await self._queue.ring(rings)
+        passed(Step.SLICE_RUNG)
 
     async def _run_webhook(self, connection_id: int) -> None:
         if self._registrar is not None:
