@@ -20,6 +20,11 @@ from api import (
 )
 from api.dialects import (
     accidental_quality,
+    aha,
+    issue_tracker,
+    issue_tracker_connectors,
+    issue_tracker_trials,
+    sd_elements,
 )
 from api.routing import Route
 
@@ -41,4 +46,9 @@ ROUTES: tuple[Route[Any, Any], ...] = (
     *audit.ROUTES,
     # Other products' documents.
     *accidental_quality.ROUTES,
+    *aha.ROUTES,
+    *issue_tracker.ROUTES,
+    *issue_tracker_trials.ROUTES,
+    *issue_tracker_connectors.ROUTES,
+    *sd_elements.ROUTES,
 )
