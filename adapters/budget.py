@@ -19,6 +19,16 @@ class Place:
         self.good = True
 
 
+class Meter:
+    """Counts what a sync cost: requests made, bytes received, seconds spent waiting for the budget."""
+
+    def __init__(self, requests: int = 0, received: int = 0, waited: float = 0.0) -> None:
+        """Counting goes on from what earlier slices of the sync came to."""
+        self.requests = requests
+        self.bytes = received
+        self.waited = waited
+
+
 class Budget(Protocol):
     """Requests to a host, shared fairly: how many at once, and none before the host's stated time."""
 

@@ -22,7 +22,7 @@ from adapters.base import (
     Unavailable,
     Unreadable,
 )
-from adapters.budget import Budget, Lane, LocalBudget, Place, wait_or_raise
+from adapters.budget import Budget, Lane, LocalBudget, Meter, Place, wait_or_raise
 from adapters.guard import AddressBlocked, AddressGuard
 from adapters.reply import Reply, decode, error_of, limit_reason, mended, retry_after, strained
 
@@ -62,7 +62,8 @@ class Limits(msgspec.Struct, frozen=True):
     """What one request may cost. Seconds; bytes are counted after decompression.
 
     `parallel` is how many requests one host is asked at once at most, over all workers; for records that
-    were asked for by key there is one place more.
+    were asked for by key there is one place more. With `cut` what is longer than `body` is cut off there,
+    which else is an error.
     """
 
     connect: float = 5.0
@@ -70,16 +71,7 @@ class Limits(msgspec.Struct, frozen=True):
     total: float = 60.0
     body: int = 16 * 1024 * 1024
     parallel: int = 4
-
-
-class Meter:
-    """Counts what a sync cost: requests made, bytes received, seconds spent waiting for the budget."""
-
-    def __init__(self, requests: int = 0, received: int = 0, waited: float = 0.0) -> None:
-        """Counting goes on from what earlier slices of the sync came to."""
-        self.requests = requests
-        self.bytes = received
-        self.waited = waited
+    cut: bool = False
 
 
 def open_session(
@@ -201,6 +193,10 @@ class Http:
         """Like `post`, with a form instead of JSON, as endpoints for tokens take it."""
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         return await self._ask("POST", path, None, headers, urlencode(form).encode(), judge)
+
+    async def hand_over(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """One POST of these very bytes, and whatever is answered, redirects too: none is followed."""
+        return await self._send("POST", self._here(path), headers, body, None)
 
     async def _ask(
         self,
@@ -334,9 +330,9 @@ class Http:
         raise failure
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        most = self._limits.body
+        most, cut = self._limits.body, self._limits.cut
         chunks, size = [], 0
-        if (response.content_length or 0) <= most:
+        if cut or (response.content_length or 0) <= most:
             async for chunk in response.content.iter_any():
                 size += len(chunk)
                 if size > most:
@@ -345,6 +341,8 @@ class Http:
             else:
                 return b"".join(chunks)
         response.close()
+        if cut:
+            return b"".join([*chunks, chunk])[:most]
         raise TooLarge(f"{response.url.path} answered more than {most >> 20} MiB.")
 
 

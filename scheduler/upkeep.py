@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from store import audit, claims, connections, deliveries, idempotency, outbox, syncs, webhooks
+from store import audit, claims, connections, deliveries, idempotency, outbox, sendings, syncs, webhooks
 from store.database import Database, clock, now
 from store.schema import connections as table
 from store.schema import host_pauses, processes
@@ -81,6 +81,7 @@ async def forget(database: Database) -> None:
         await outbox.forget(connection, at - EVENTS_KEPT)
         await syncs.forget(connection, at - SYNCS_KEPT)
         await deliveries.forget(connection, at - DELIVERIES_KEPT)
+        await sendings.forget(connection, at - DELIVERIES_KEPT)
         await idempotency.forget(connection, at - idempotency.KEPT)
         await audit.forget(connection, at - audit.KEPT)
         await _forget_processes(connection)

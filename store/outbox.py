@@ -104,6 +104,13 @@ async def take_duty(connection: AsyncConnection, name: str, owner: str, seconds:
     return None if fence is None else int(fence)
 
 
+async def holds_duty(connection: AsyncConnection, name: str, fence: int) -> bool:
+    """Whether this holding of a duty is the present one, until the end of the transaction."""
+    c = duties.c
+    held = select(c.name).where(c.name == name, c.fence == fence, c.lease_until > now())
+    return (await connection.execute(held.with_for_update(read=True))).first() is not None
+
+
 async def drop_duty(connection: AsyncConnection, name: str, owner: str) -> None:
     """Let another take over at once."""
     await connection.execute(

@@ -13,6 +13,7 @@ from adapters.base import Adapter, AuthFailed, BadTarget
 from adapters.guard import AddressGuard
 from adapters.http import Budget, Http, Lane, Limits, Meter, Session, origin_of
 from adapters.oauth2 import LIMITS, Door, OAuth2
+from adapters.outgoing import Post, poster
 from config.vault import Vault, VaultError
 from store import credentials
 from store.connections import Connection
@@ -55,10 +56,12 @@ class Remotes:
         clock: Callable[[], datetime],
         meter: Meter,
         lane: Lane = "bulk",
+        auth: Auth | None = None,
     ) -> Adapter:
         """The adapter of a connection. Raises `BadTarget` for a draft or for what no adapter takes.
 
-        In the `records` lane its requests have a place of their own at each host.
+        In the `records` lane its requests have a place of their own at each host. `auth` takes the place
+        of the connection's credential.
         """
         kind = self.adapter_of(connection.system)
         if connection.url is None:
@@ -69,8 +72,12 @@ class Remotes:
             chosen = ",".join(connection.streams)
             target = replace(target, options={**target.options, "streams": chosen})
         way = _Way(self._session, self._budget, clock, meter, self._proxy, self.guard, lane)
-        auth = await self._auth(database, kind, connection.credential_id, way)
+        auth = auth or await self._auth(database, kind, connection.credential_id, way)
         return kind(target, way.to(target.base, auth, kind.limits))
+
+    def poster(self, clock: Callable[[], datetime]) -> Post:
+        """Posts to addresses that subscribers named, on the same session and behind the same guard."""
+        return poster(self._session, self.guard, clock, self._proxy)
 
     def adapter_of(self, system: str) -> type[Adapter]:
         """The adapter of a system. Raises `BadTarget` naming the systems there are."""
