@@ -229,8 +229,9 @@ async def _last_jobs(connection: AsyncConnection, ids: Any) -> Mapping[int, Job]
         .correlate(sync_table)
         .scalar_subquery()
     )
-    query = select(sync_table, asked.label("asked")).join(connections, sync_table.c.id == last)
-    rows = (await connection.execute(query.where(c.id.in_(ids)))).mappings()
+    query = select(sync_table, asked.label("asked")).select_from(connections)
+    query = query.join(sync_table, sync_table.c.id == last).where(c.id.in_(ids))
+    rows = (await connection.execute(query)).mappings()
     return {row["connection_id"]: job(syncs.from_row(row), row["asked"]) for row in rows}
 
 
