@@ -92,7 +92,8 @@ class Native(Door):
 
     async def get(self, connection_id: int) -> str | None:
         told = await self.desk.ask("GET", f"/v1/connections/{connection_id}", None, 200, 404)
-        return told.get("name")
+        name: str | None = told.get("name")
+        return name
 
     async def change(self, connection_id: int) -> None:
         await self.desk.ask("PATCH", f"/v1/connections/{connection_id}", {"name": "Changed"})
@@ -175,7 +176,8 @@ class Flow(Door):
 
     async def get(self, connection_id: int) -> str | None:
         told = await self.desk.ask("GET", f"/integrations/{connection_id}", None, 200, 404)
-        return told.get("name")
+        name: str | None = told.get("name")
+        return name
 
 
 class IssueTracker(Door):
@@ -201,7 +203,8 @@ class IssueTracker(Door):
 
     async def get(self, connection_id: int) -> str | None:
         told = await self.desk.ask("GET", f"{self.path}/{connection_id}/", None, 200, 404)
-        return told.get("alias")
+        name: str | None = told.get("alias")
+        return name
 
     async def change(self, connection_id: int) -> None:
         await self.desk.ask("PATCH", f"{self.path}/{connection_id}/", {"alias": "Changed"})
