@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from adapters.auth import Auth
 from adapters.base import AdapterError, BadTarget, Check, Forbidden, Unavailable
 from adapters.http import Meter, utc_now
 from api import wanted
@@ -80,13 +81,16 @@ async def try_saved(context: Context, connection: Connection) -> Tried:
     return await _tested(context, connection)
 
 
-async def try_unsaved(context: Context, tried: Wanted) -> Tried:
-    """What the remote of a connection would answer. Raises 422 for what could not be made at all."""
+async def try_unsaved(context: Context, tried: Wanted, auth: Auth | None = None) -> Tried:
+    """What the remote of a connection would answer, to its credential or to `auth`.
+
+    Raises 422 for what could not be made at all.
+    """
     async with context.database.read() as connection:
         checked = await wanted.check(connection, context.remotes.adapters, tried, context.caller)
         now = await clock(connection)
     await _noted(context, None, urlsplit(checked.canonical or "").hostname)
-    return await _tested(context, _as_connection(tried, checked.canonical, now))
+    return await _tested(context, _as_connection(tried, checked.canonical, now), auth)
 
 
 async def _noted(context: Context, connection_id: int | None, name: str | None) -> None:
@@ -95,14 +99,14 @@ async def _noted(context: Context, connection_id: int | None, name: str | None) 
         await audit.write(connection, context.caller.actor, "test", "connection", connection_id, name=name)
 
 
-async def _tested(context: Context, connection: Connection) -> Tried:
+async def _tested(context: Context, connection: Connection, auth: Auth | None = None) -> Tried:
     """Ask the remote, for a limited time, and a limited number of them at once."""
     if context.checks.locked():
         raise ProblemError(429, "Too many tests are running; try again.", headers={"Retry-After": "1"})
     async with context.checks:
         try:
             async with asyncio.timeout(context.check_seconds):
-                return _found(await _ask(context, connection), connection.streams)
+                return _found(await _ask(context, connection, auth), connection.streams)
         except AdapterError as e:
             return _failed(Problem(e.kind, e.message, e.hint))
         except BadTarget as e:
@@ -112,9 +116,10 @@ async def _tested(context: Context, connection: Connection) -> Tried:
             return _failed(Problem(Unavailable.kind, message, Unavailable.default_hint))
 
 
-async def _ask(context: Context, connection: Connection) -> Check:
+async def _ask(context: Context, connection: Connection, auth: Auth | None) -> Check:
     async with context.database.read() as database:
-        adapter = await context.remotes.open(database, connection, utc_now, Meter(), "records")
+        remotes, meter = context.remotes, Meter()
+        adapter = await remotes.open(database, connection, utc_now, meter, "records", auth)
     return await adapter.check()
 
 
