@@ -12,6 +12,7 @@ from api.keys import keep_noting, note_uses
 from api.problems import as_problems
 from api.routes import ROUTES
 from api.routing import CONTEXT, add_routes
+from api.ui.routes import add_page
 
 __all__ = ["Bell", "Context", "make_app"]
 
@@ -24,6 +25,7 @@ def make_app(context: Context) -> web.Application:
     app[CONTEXT] = context
     app[DESCRIPTION] = Description(ROUTES)
     add_routes(app, ROUTES)
+    add_page(app)
 
     async def stop(_: web.Application) -> None:
         context.stopping.set()

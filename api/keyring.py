@@ -38,6 +38,7 @@ class Keyring:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._known: OrderedDict[str, tuple[Key, float]] = OrderedDict()
+        self._by_id: OrderedDict[int, tuple[Key, float]] = OrderedDict()
         self._wrong: OrderedDict[str, _Wrong] = OrderedDict()
         self._used: set[int] = set()
         self._noted: dict[int, float] = {}
@@ -53,13 +54,30 @@ class Keyring:
         if found is None or found.revoked_at is not None:
             self._refuse(address)
             raise unauthorized("This API key is not known." if found is None else "This API key was revoked.")
-        self._used.add(found.id)
-        projects = None if found.projects is None else frozenset(found.projects)
-        return Caller(found.name, frozenset(found.permissions), projects, found.id)
+        return self._opened(found)
+
+    async def again(self, database: Database, key_id: int) -> Caller | None:
+        """Who a key stands for that was shown before; None once it is revoked."""
+        found, until = self._by_id.get(key_id, (None, 0.0))
+        if found is None or self._clock() >= until:
+            async with database.read() as connection:
+                found = await keys.get(connection, key_id)
+            if found is None:
+                return None
+            self._by_id[key_id] = (found, self._clock() + KNOWN_SECONDS)
+            if len(self._by_id) > MOST_KNOWN:
+                self._by_id.popitem(last=False)
+        return None if found.revoked_at is not None else self._opened(found)
+
+    def _opened(self, key: Key) -> Caller:
+        self._used.add(key.id)
+        projects = None if key.projects is None else frozenset(key.projects)
+        return Caller(key.name, frozenset(key.permissions), projects, key.id)
 
     def forget(self) -> None:
         """Look all keys up anew: one of them was revoked here."""
         self._known.clear()
+        self._by_id.clear()
 
     async def note_uses(self, database: Database) -> None:
         """Write when keys were last used, for each at most once a minute."""

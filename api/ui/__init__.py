@@ -1,0 +1,1 @@
+"""The page that people see in a browser: rendered here, live by events, with nothing from elsewhere."""

@@ -1,0 +1,91 @@
+// Adding a connection: what is pasted is recognised, and the next times are shown, as one types.
+
+import { ask, at } from "./ask.js";
+import { tell } from "./times.js";
+
+const TYPING_MS = 220;
+const form = document.querySelector("[data-adding]");
+const turns = {};
+
+export function begin() {
+  form.elements.url?.addEventListener("input", () => later("found", recognise));
+  for (const name of ["frequency", "timezone", "often"]) {
+    for (const field of form.querySelectorAll(`[name="${name}"]`)) {
+      field.addEventListener("input", () => later("times", times));
+    }
+  }
+  form.addEventListener("change", (change) => {
+    if (change.target.name === "system") recognise();
+    if (change.target.name === "credential" || change.target.name === "kind") fields();
+  });
+  document.addEventListener("filled", fields);
+  document.addEventListener("click", (click) => {
+    if (click.target.closest("[data-my-zone]")) zone();
+  });
+  if (form.elements.timezone && form.dataset.fresh) zone();
+  fields();
+}
+
+function later(what, run) {
+  clearTimeout(turns[what]);
+  turns[what] = setTimeout(run, TYPING_MS);
+}
+
+async function part(path, names, id) {
+  const given = new URLSearchParams();
+  for (const name of names) {
+    const field = form.elements[name];
+    if (field?.value) given.set(name, field.value);
+  }
+  const answer = await ask(at(`${path}?${given}`));
+  if (!answer.ok) return;
+  const place = document.getElementById(id);
+  const html = await answer.text();
+  const focused = place.contains(document.activeElement) ? document.activeElement.id : "";
+  place.innerHTML = html;
+  if (focused) document.getElementById(focused)?.focus();
+  tell(place);
+  fields();
+}
+
+function recognise() {
+  const chosen = form.querySelector("[name=system]:checked");
+  return part("ui/recognise", chosen?.dataset.chosen ? ["url", "system"] : ["url"], "found").then(credentials);
+}
+
+// The credentials that fit the system.
+let shownFor = null;
+
+function credentials() {
+  const system = form.querySelector("[name=system]:checked")?.value ?? "";
+  if (system === shownFor) return;
+  shownFor = system;
+  return part("ui/credentials", ["system"], "credential-part");
+}
+
+function times() {
+  return part("ui/times", ["frequency", "timezone", "often"], "times");
+}
+
+// Only what belongs to the choice is there to be filled in.
+function fields() {
+  const credential = form.querySelector("[name=credential]:checked")?.value;
+  const kind = form.querySelector("[name=kind]")?.value;
+  for (const block of form.querySelectorAll("[data-of-credential]")) {
+    block.hidden = block.dataset.ofCredential !== credential;
+  }
+  for (const block of form.querySelectorAll("[data-of-kind]")) {
+    block.hidden = credential !== "new" || !block.dataset.ofKind.split(" ").includes(kind);
+    for (const field of block.querySelectorAll("input")) field.disabled = block.hidden;
+  }
+  const often = form.querySelector("[name=often]");
+  const other = document.getElementById("other-frequency");
+  if (often && other) other.hidden = often.value !== "other";
+}
+
+function zone() {
+  const mine = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (!mine) return;
+  form.elements.timezone.value = mine;
+  times();
+}
