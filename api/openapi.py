@@ -105,7 +105,8 @@ def _any(kind: type) -> Json:
 
 def _as_time(member: Json) -> None:
     for one in member.get("anyOf", [member]):
-        if one.get("type") == "string":
+        # A pattern says otherwise: other products' times may have no zone.
+        if one.get("type") == "string" and "pattern" not in one:
             one["format"] = "date-time"
 
 

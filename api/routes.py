@@ -21,6 +21,7 @@ from api import (
 from api.dialects import (
     accidental_quality,
     aha,
+    flow,
     issue_tracker,
     issue_tracker_connectors,
     issue_tracker_trials,
@@ -47,6 +48,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
     # Other products' documents.
     *accidental_quality.ROUTES,
     *aha.ROUTES,
+    *flow.ROUTES,
     *issue_tracker.ROUTES,
     *issue_tracker_trials.ROUTES,
     *issue_tracker_connectors.ROUTES,
