@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 from sqlalchemy import func, select
 
+import store.credentials
 from store.database import Database
 from store.schema import audit, connections, credentials
 from tests.api_server import ADMIN_KEY, DESCRIBED, Api, serving_api
@@ -91,6 +92,13 @@ class Tracker:
     async def native(self, connection_id: int) -> Any:
         """The same connection through Tidegate's own API."""
         return await self.api.get(f"/v1/connections/{connection_id}")
+
+    async def secret(self, credential_id: int) -> str:
+        """What is stored sealed."""
+        async with self.api.context.database.read() as connection:
+            sealed = await store.credentials.sealed(connection, credential_id)
+        assert sealed is not None
+        return self.api.context.vault.open(sealed, store.credentials.place(credential_id))
 
     async def key_with(self, *permissions: str, projects: list[int] | None = None) -> str:
         body = {"name": "other", "permissions": list(permissions), "projects": projects}

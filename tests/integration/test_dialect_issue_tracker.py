@@ -64,6 +64,8 @@ JOB = {
     "automatic": False,
     "id": 4,
 }
+
+
 @pytest.fixture
 async def tracker(database: Database) -> AsyncIterator[Tracker]:
     async with tracking(database) as client:
