@@ -17,7 +17,7 @@ from api.dialects.issue_tracker_credentials import of_own
 from api.dialects.issue_tracker_params import METHOD, PARENT, PROJECT, SERVER, Given
 from api.dialects.issue_tracker_rows import Job, job
 from api.dialects.issue_tracker_target import Place, made
-from api.dialects.issue_tracker_words import CONNECTIONS, by_field, primary_key
+from api.dialects.issue_tracker_words import CONNECTIONS, TESTS, by_field, primary_key
 from api.dialects.issue_tracker_writes import blank, connector_named
 from api.problems import FieldError, invalid, not_found
 from api.routing import JSON, Call, Route
@@ -168,7 +168,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         answer=Success,
         example=_TRIED,
         problems={422: _FAILED},
-        dialect=CONNECTIONS,
+        dialect=TESTS,
     ),
     Route(
         method="POST",

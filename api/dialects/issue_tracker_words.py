@@ -134,4 +134,6 @@ def _renaming(names: Mapping[str, str]) -> Wording:
 CONNECTIONS = Dialect(
     name=NAME, word=_renaming(_OF_CREDENTIALS | _OF_CONNECTIONS), problem=Refusal, statuses=_STATUSES
 )
+_OF_TESTS = {ours: theirs for ours, theirs in _OF_CONNECTIONS.items() if ours != "name"}
+TESTS = Dialect(name=NAME, word=_renaming(_OF_CREDENTIALS | _OF_TESTS), problem=Refusal, statuses=_STATUSES)
 CONNECTORS = Dialect(name=NAME, word=_renaming(_OF_CREDENTIALS), problem=Refusal, statuses=_STATUSES)
