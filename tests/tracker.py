@@ -75,7 +75,7 @@ class Tracker:
         body = {**CREATE, "connector": connector, "project": project, "frequency": "manually", **values}
         return await self.ask("POST", PATH, body, 201)
 
-    async def at_site(self, site: JiraCloud, **values: object) -> Any:
+    async def at_site(self, site: JiraCloud, **values: Any) -> Any:
         """One that can be synced, with its connector."""
         connector = await self.connector(
             issue_tracker_server=site.url, issue_tracker_user="username", issue_tracker_pass="password"

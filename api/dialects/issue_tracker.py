@@ -16,7 +16,7 @@ from api.dialects import issue_tracker_params as params_of
 from api.dialects import issue_tracker_writes as writes
 from api.dialects.issue_tracker_credentials import discard_own
 from api.dialects.issue_tracker_rows import Job, Row, count, listed, one
-from api.dialects.issue_tracker_words import CONNECTIONS, System, primary_key, system_of
+from api.dialects.issue_tracker_words import CONNECTIONS, TrackerSystem, primary_key, system_of
 from api.dialects.issue_tracker_writes import connector_named, frequency_named
 from api.problems import FieldError, invalid, not_found
 from api.routing import JSON, Call, Route
@@ -30,7 +30,7 @@ PATH = "/api/v2/connections/issue-tracker/"
 Params = dict[str, object]
 
 
-class NewConnection(Discreet, frozen=True, kw_only=True):
+class NewTrackerConnection(Discreet, frozen=True, kw_only=True):
     """A connection to be made. `connector` is the credential; user and secret among `params` outdo it."""
 
     alias: Name
@@ -41,7 +41,7 @@ class NewConnection(Discreet, frozen=True, kw_only=True):
     debug_mode: bool = False
 
 
-class ConnectionChange(Discreet, frozen=True, kw_only=True):
+class TrackerConnectionChange(Discreet, frozen=True, kw_only=True):
     """What is to be different. Of `params`, too, what is left out stays; null takes one away."""
 
     alias: Name | UnsetType = UNSET
@@ -52,12 +52,12 @@ class ConnectionChange(Discreet, frozen=True, kw_only=True):
     debug_mode: bool | UnsetType = UNSET
 
 
-class ConnectionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class TrackerConnection(msgspec.Struct, frozen=True, kw_only=True):
     """A connection. `params` are for keys that may write. `last_job` is there where it was asked for."""
 
     id: int
     alias: str
-    system: System
+    system: TrackerSystem
     frequency: str
     command: str
     debug_mode: bool
@@ -69,13 +69,13 @@ class ConnectionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     project: int | None
 
 
-class Connections(msgspec.Struct, frozen=True, kw_only=True):
+class TrackerConnections(msgspec.Struct, frozen=True, kw_only=True):
     """The connections of all projects; `count` and the pages beside this one where pages were asked for."""
 
     count: int | UnsetType = UNSET
     next: str | UnsetType | None = UNSET
     previous: str | UnsetType | None = UNSET
-    results: Sequence[ConnectionAnswer]
+    results: Sequence[TrackerConnection]
 
 
 class Included(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +92,7 @@ class ListQuery(Included, frozen=True, kw_only=True):
     page_size: Annotated[int, Meta(ge=1, le=1000)] | None = None
 
 
-async def every(call: Call[Nothing, ListQuery]) -> Connections:
+async def every(call: Call[Nothing, ListQuery]) -> TrackerConnections:
     """The connections of all projects, ascending by id."""
     query = call.query
     filters = [table.c.project_id.is_not(None), *call.caller.limits(table.c.project_id)]
@@ -101,14 +101,14 @@ async def every(call: Call[Nothing, ListQuery]) -> Connections:
             filters.append(table.c.project_id == await _choice(call, connection, query.project))
         if query.page is None and query.page_size is None:
             rows = await listed(connection, filters, jobs=_with_jobs(query))
-            return Connections(results=[answer(call.context, row, query) for row in rows])
+            return TrackerConnections(results=[answer(call.context, row, query) for row in rows])
         page, size = query.page or 1, query.page_size or 100
         total = await count(connection, filters)
         if (page - 1) * size >= total and page > 1:
             raise not_found("page", page)
         jobs, offset = _with_jobs(query), (page - 1) * size
         rows = await listed(connection, filters, jobs=jobs, limit=size, offset=offset)
-    return Connections(
+    return TrackerConnections(
         count=total,
         next=_page(call, page + 1) if page * size < total else None,
         previous=_page(call, page - 1) if page > 1 else None,
@@ -116,13 +116,13 @@ async def every(call: Call[Nothing, ListQuery]) -> Connections:
     )
 
 
-async def get(call: Call[Nothing, Included]) -> ConnectionAnswer:
+async def get(call: Call[Nothing, Included]) -> TrackerConnection:
     """A connection."""
     async with call.context.database.read() as connection:
         return answer(call.context, await named(call, connection), call.query)
 
 
-async def create(call: Call[NewConnection, Included]) -> ConnectionAnswer:
+async def create(call: Call[NewTrackerConnection, Included]) -> TrackerConnection:
     """Make a connection. Where no URL can be made of what is given, it is a draft."""
     body = call.body
     asked = Wanted(
@@ -138,7 +138,7 @@ async def create(call: Call[NewConnection, Included]) -> ConnectionAnswer:
         return await _after(call, connection, made)
 
 
-async def change(call: Call[ConnectionChange, Included]) -> ConnectionAnswer:
+async def change(call: Call[TrackerConnectionChange, Included]) -> TrackerConnection:
     """Change a connection. What is read being another cancels its syncs and reads anew."""
     body = call.body
     async with call.context.database.write() as connection:
@@ -155,7 +155,7 @@ async def change(call: Call[ConnectionChange, Included]) -> ConnectionAnswer:
         return await _after(call, connection, before.id)
 
 
-def _news(body: ConnectionChange, before: Row) -> dict[str, object]:
+def _news(body: TrackerConnectionChange, before: Row) -> dict[str, object]:
     """What is to be different of all but connector and parameters. Raises 422."""
     news: dict[str, object] = {}
     if body.alias is not UNSET:
@@ -169,7 +169,7 @@ def _news(body: ConnectionChange, before: Row) -> dict[str, object]:
     return news
 
 
-async def _after(call: Call[Any, Included], connection: AsyncConnection, made: int) -> ConnectionAnswer:
+async def _after(call: Call[Any, Included], connection: AsyncConnection, made: int) -> TrackerConnection:
     row = await one(connection, made, jobs=_with_jobs(call.query))
     assert row is not None
     return answer(call.context, row, call.query)
@@ -196,10 +196,10 @@ async def named(call: Call[Any, Any], connection: AsyncConnection) -> Row:
     return found
 
 
-def answer(context: Context, row: Row, query: Included) -> ConnectionAnswer:
+def answer(context: Context, row: Row, query: Included) -> TrackerConnection:
     """A connection as this caller may see it."""
     writes = context.caller.may("write")
-    return ConnectionAnswer(
+    return TrackerConnection(
         id=row.id,
         alias=row.name,
         system=system_of(row.system),
@@ -252,7 +252,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         handler=every,
         body=Nothing,
         query=ListQuery,
-        answer=Connections,
+        answer=TrackerConnections,
         problems={400: "A parameter does not fit.", 404: "There is no such page."},
         dialect=CONNECTIONS,
     ),
@@ -263,9 +263,9 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         permission="write",
         by_project=True,
         handler=create,
-        body=NewConnection,
+        body=NewTrackerConnection,
         query=Included,
-        answer=ConnectionAnswer,
+        answer=TrackerConnection,
         status=201,
         example=_EXAMPLE,
         problems={422: "Something does not fit."},
@@ -280,7 +280,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         handler=get,
         body=Nothing,
         query=Included,
-        answer=ConnectionAnswer,
+        answer=TrackerConnection,
         problems={422: "A parameter does not fit."},
         names={"id": Id},
         dialect=CONNECTIONS,
@@ -292,9 +292,9 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         permission="write",
         by_project=True,
         handler=change,
-        body=ConnectionChange,
+        body=TrackerConnectionChange,
         query=Included,
-        answer=ConnectionAnswer,
+        answer=TrackerConnection,
         example={"frequency": "manually", "params": {"issue_tracker_project": "PAY"}},
         problems={422: "Something does not fit."},
         names={"id": Id},

@@ -18,11 +18,10 @@ from api.dialects.issue_tracker_credentials import kind_of
 from api.dialects.issue_tracker_params import CERTIFICATE, METHOD, MODE, PASS, SERVER, USER, Given
 from api.dialects.issue_tracker_rows import KeptServer, Row, listed, server_of, unreached, with_kept
 from api.dialects.issue_tracker_target import at, made
-from api.dialects.issue_tracker_words import CONNECTORS, System, system_named, system_of
+from api.dialects.issue_tracker_words import CONNECTORS, TrackerSystem, system_named, system_of
 from api.problems import FieldError, invalid, not_found
 from api.routing import JSON, Call, Route
-from api.shapes import Discreet, Id, Name, Nothing
-from api.shapes import System as SystemName
+from api.shapes import Discreet, Id, Name, Nothing, System
 from config.secret import MASK
 from store import connections, credentials
 from store.credentials import Credential
@@ -60,7 +59,7 @@ class ConnectorAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     name: str
-    system: System
+    system: TrackerSystem
     inaccessible: bool
     params: dict[str, Any] | UnsetType = UNSET
 
@@ -138,7 +137,7 @@ def system_id(given: NamedSystem | str) -> str:
     """The system that a request names. Raises 422 for what cannot be one."""
     name = system_named(given if isinstance(given, str) else given.id)
     try:
-        return msgspec.convert(name, SystemName)
+        return msgspec.convert(name, System)
     except msgspec.ValidationError:
         message = "Give the id of a system, such as jira: a letter, then letters, digits, - and _."
         raise invalid(FieldError("system", message)) from None

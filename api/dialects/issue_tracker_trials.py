@@ -38,7 +38,7 @@ _ABOUT = {
 }
 
 
-class TriedConnection(Discreet, frozen=True, kw_only=True):
+class TriedTrackerConnection(Discreet, frozen=True, kw_only=True):
     """A connection that is tried before it is made. One of `name` and `alias` is needed."""
 
     system: NamedSystem | Name
@@ -55,7 +55,7 @@ class Success(msgspec.Struct, frozen=True):
     success: bool
 
 
-async def unsaved(call: Call[TriedConnection, Nothing]) -> web.Response | Success:
+async def unsaved(call: Call[TriedTrackerConnection, Nothing]) -> web.Response | Success:
     """Test a connection before it is made: what it says of server, user and project outdoes the connector.
 
     200 if it works; 400 says what does not.
@@ -163,7 +163,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         permission="write",
         by_project=True,
         handler=unsaved,
-        body=TriedConnection,
+        body=TriedTrackerConnection,
         query=Nothing,
         answer=Success,
         example=_TRIED,

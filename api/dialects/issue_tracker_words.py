@@ -69,7 +69,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     params: list[str] | dict[str, Any] | UnsetType = UNSET
 
 
-class System(msgspec.Struct, frozen=True):
+class TrackerSystem(msgspec.Struct, frozen=True):
     """What kind of remote it is."""
 
     id: str
@@ -77,9 +77,9 @@ class System(msgspec.Struct, frozen=True):
     name: str
 
 
-def system_of(name: str) -> System:
+def system_of(name: str) -> TrackerSystem:
     short, long = _NAMES.get(name, (name.upper(), name.capitalize()))
-    return System(name, short, long)
+    return TrackerSystem(name, short, long)
 
 
 def system_named(text: str) -> str:
@@ -135,5 +135,7 @@ CONNECTIONS = Dialect(
     name=NAME, word=_renaming(_OF_CREDENTIALS | _OF_CONNECTIONS), problem=Refusal, statuses=_STATUSES
 )
 _OF_TESTS = {ours: theirs for ours, theirs in _OF_CONNECTIONS.items() if ours != "name"}
-TESTS = Dialect(name=NAME, word=_renaming(_OF_CREDENTIALS | _OF_TESTS), problem=Refusal, statuses=_STATUSES)
+TESTS = Dialect(
+    name=NAME, word=_renaming(_OF_CREDENTIALS | _OF_TESTS), problem=Refusal, statuses=_STATUSES
+)
 CONNECTORS = Dialect(name=NAME, word=_renaming(_OF_CREDENTIALS), problem=Refusal, statuses=_STATUSES)
