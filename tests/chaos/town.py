@@ -67,15 +67,20 @@ class Town:
 
     # Processes
 
-    async def start(self, name: str, *arguments: str) -> Role:
-        role = await roles.start(name, self.environ, self.folder, len(self.roles), *arguments)
+    async def start(self, name: str, *arguments: str, **more: str) -> Role:
+        """Start a process, with `more` variables than the others have."""
+        environ = {**self.environ, **more}
+        role = await roles.start(name, environ, self.folder, len(self.roles), *arguments)
         self.roles.append(role)
         return role
 
     async def start_all(self, *names: str) -> None:
         """Start processes at once, and return when every one of them works."""
-        started = [await self.start(name) for name in names]
-        await self.until(lambda: self._all_work(started), START_SECONDS, f"the start of {', '.join(names)}")
+        await self.all_work([await self.start(name) for name in names])
+
+    async def all_work(self, started: Sequence[Role]) -> None:
+        names = ", ".join(role.name for role in started)
+        await self.until(lambda: self._all_work(started), START_SECONDS, f"the start of {names}")
 
     async def _all_work(self, started: Sequence[Role]) -> bool:
         for role in started:
