@@ -1,13 +1,15 @@
 """Live events: server-sent, from the database by position, so that a reader can go on where it was."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
 from msgspec import Meta
+from sqlalchemy import or_, select
+from sqlalchemy.sql import ColumnElement
 
 from api.access import Caller
 from api.context import Context
@@ -17,6 +19,7 @@ from api.shapes import Id, Nothing, Position
 from events.envelope import dressed
 from store import outbox
 from store.outbox import Event
+from store.outgoing import subscriptions
 from store.schema import outbox as table
 
 MEDIA = "text/event-stream"
@@ -113,9 +116,17 @@ async def _beyond(context: Context, position: int) -> int:
 
 
 async def _after(context: Context, position: int, connection_id: int | None, caller: Caller) -> list[Event]:
-    mine = caller.limits_connection(table.c.connection_id)
     async with context.database.read() as connection:
-        return await outbox.after(connection, position, BATCH, connection_id, mine)
+        return await outbox.after(connection, position, BATCH, connection_id, _seen_by(caller))
+
+
+def _seen_by(caller: Caller) -> Sequence[ColumnElement[bool]]:
+    """What happened to connections and subscriptions of the caller's projects."""
+    mine = caller.limits_connection(table.c.connection_id)
+    if not mine:
+        return ()
+    of = select(subscriptions.c.id).where(*caller.limits(subscriptions.c.project_id))
+    return (or_(*mine, table.c.subscription_id.in_(of)),)
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:

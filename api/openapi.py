@@ -35,6 +35,7 @@ _TAGS = {
     "listing": "connections",
     "live": "events",
     "docs": "description",
+    "sendings": "subscriptions",
 }
 #: When each of these is answered; what a route adds is its own.
 _WHEN = {

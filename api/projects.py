@@ -85,16 +85,15 @@ async def change(call: Call[ProjectChange, Nothing]) -> Versioned:
 
 
 async def remove(call: Call[Nothing, Nothing]) -> None:
-    """Remove a project. 409 while a connection is in it, or a key is limited to it."""
+    """Remove a project. 409 while a connection is in it, or a key or a subscription is limited to it."""
     project_id = call.id("project")
     async with call.context.database.write() as connection:
         before = await _locked(connection, project_id)
         call.precondition.check(version_of(before))
-        inside, limited = await projects.users(connection, project_id)
         users = [
             f"{len(ids)} {what}{'s' if len(ids) > 1 else ''} ({', '.join(map(str, ids[:5]))}"
             f"{', ...' if len(ids) > 5 else ''})"
-            for what, ids in (("connection", inside), ("API key", limited))
+            for what, ids in (await projects.users(connection, project_id)).items()
             if ids
         ]
         if users:
@@ -224,6 +223,6 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         query=Nothing,
         status=204,
         tagged=True,
-        problems={409: "Connections are in it, or keys are limited to it; they are named."},
+        problems={409: "Connections are in it, or keys or subscriptions are limited to it; they are named."},
     ),
 )

@@ -14,7 +14,9 @@ from api import (
     live,
     projects,
     records,
+    sendings,
     state,
+    subscriptions,
     syncs,
     webhooks,
 )
@@ -42,6 +44,8 @@ ROUTES: tuple[Route[Any, Any], ...] = (
     *syncs.ROUTES,
     *records.ROUTES,
     *live.ROUTES,
+    *subscriptions.ROUTES,
+    *sendings.ROUTES,
     *hooks.ROUTES,
     *keys.ROUTES,
     *audit.ROUTES,

@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.problems import ProblemError
 from api.routing import Call, Route
 from api.shapes import Nothing
-from store import outbox, totals
+from store import outbox, subscriptions, totals
 from store.database import clock
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -75,7 +75,20 @@ async def _families(connection: AsyncConnection) -> list[Metric]:
     oldest = await outbox.oldest_unsent(connection)
     lag = (await clock(connection) - oldest).total_seconds() if oldest is not None else 0.0
     behind = "Seconds that the oldest unpublished event has waited."
-    return [syncs, health, GaugeMetricFamily("tidegate_outbox_lag_seconds", behind, max(0.0, lag))]
+    waited = GaugeMetricFamily("tidegate_outbox_lag_seconds", behind, max(0.0, lag))
+    return [syncs, health, waited, *await _webhooks(connection)]
+
+
+async def _webhooks(connection: AsyncConnection) -> list[Metric]:
+    by_status, by_outcome = await subscriptions.totals(connection)
+    told = GaugeMetricFamily("tidegate_subscriptions", "Subscriptions by status.", labels=["status"])
+    for status, count in by_status.items():
+        told.add_metric([status], count)
+    about = "Attempts to deliver an event, by outcome, of the subscriptions there are."
+    attempts = CounterMetricFamily("tidegate_webhook_attempts", about, labels=["outcome"])
+    for outcome, count in by_outcome.items():
+        attempts.add_metric([outcome], count)
+    return [told, attempts]
 
 
 ROUTES: tuple[Route[Any, Any], ...] = (

@@ -1,5 +1,7 @@
 """CloudEvents 1.0, structured JSON: how an event looks to everyone outside."""
 
+from datetime import datetime
+
 import msgspec
 
 from store.database import to_text
@@ -35,3 +37,16 @@ def dressed(event: Event) -> bytes:
             data=event.data,
         )
     )
+
+
+class _Ping(msgspec.Struct, frozen=True):
+    """The data of an event that only tries an address."""
+
+    subscription_id: int
+    name: str
+
+
+def ping(uid: str, subscription_id: int, name: str, at: datetime) -> bytes:
+    """An event, of no sequence, that tells a subscriber nothing but that events arrive."""
+    data = msgspec.Raw(msgspec.json.encode(_Ping(subscription_id, name)))
+    return dressed(Event(uid, "ping", 0, subscription_id, 0, at, data))

@@ -17,8 +17,8 @@ from store.database import Database
 from store.health import Problem
 from store.outbox import WEBHOOKS, Event
 from store.outgoing import subscriptions as table
-from store.sendings import Sending
-from store.subscriptions import Sealed, Subscription
+from store.sendings import Sending, Waiting
+from store.subscriptions import Subscription
 
 log = structlog.get_logger()
 
@@ -26,12 +26,16 @@ log = structlog.get_logger()
 TURN_SECONDS = 5.0
 #: Events that are held at once; and so many may wait to be repeated before no further ones are sent.
 WINDOW = 50
+#: Of what is not for a subscription so many windows are looked through in one transaction.
+WINDOWS = 20
 REFUSED_MOST = 100
 #: What is not for a subscription is written down only now and then: how far it was looked at.
 UNWRITTEN = 1000
 
 _EXHAUSTED = "Nothing arrived for more than 3 days: {error}"
 _REFUSED = "An event was refused {count} times, and nothing else arrived meanwhile: {error}"
+_FORGOTTEN = "The event is older than 7 days and no longer kept."
+_TOO_MANY = "Given up early: too many events are refused at once."
 _SWITCH_ON = "See to the endpoint, then switch the subscription on again: it goes on where it stopped."
 
 
@@ -40,15 +44,6 @@ class Item(msgspec.Struct, frozen=True):
 
     event: Event
     before: Sending | None
-
-
-class Batch(msgspec.Struct, frozen=True):
-    """What is to be sent next to whom. With no items there is nothing up to `looked`."""
-
-    subscription: Subscription
-    sealed: Sealed
-    items: Sequence[Item]
-    looked: int
 
 
 class Turn:
@@ -62,6 +57,7 @@ class Turn:
         fence: int,
         subscription_id: int,
         stopping: Callable[[], bool],
+        refused_most: int = REFUSED_MOST,
     ) -> None:
         self._database = database
         self._courier = courier
@@ -69,6 +65,7 @@ class Turn:
         self._fence = fence
         self._id = subscription_id
         self._stopping = stopping
+        self._refused_most = refused_most
         self.looked = 0
         self.next_at: datetime | None = None
         #: Whether the sending is no longer ours, so that an outcome was not written.
@@ -79,40 +76,47 @@ class Turn:
         self.looked = looked
         until = time.monotonic() + TURN_SECONDS
         while time.monotonic() < until and not self._stopping():
-            batch = await self._next()
-            if batch is None or not batch.items:
+            items = await self._next()
+            if not items:
                 return
-            for item in batch.items:
-                if not await self._send(batch, item) or time.monotonic() >= until or self._stopping():
+            for item in items:
+                if not await self._send(item) or time.monotonic() >= until or self._stopping():
                     return
 
-    async def _next(self) -> Batch | None:
-        """The next events, those first that are to be repeated. None while there is nothing to be done."""
+    async def _next(self) -> Sequence[Item]:
+        """The next events, those first that are to be repeated; none while nothing is to be done."""
         at = self._courier.clock()
         async with self._database.read() as connection:
             one = await subscriptions.get(connection, self._id)
-            sealed = await subscriptions.sealed(connection, self._id)
-            if one is None or sealed is None or not one.enabled:
-                return None
-            if one.paused_until is not None and one.paused_until > at:
-                return None
+            if one is None or not one.enabled or (one.paused_until is not None and one.paused_until > at):
+                return ()
             repeats = await sendings.due(connection, self._id, at, WINDOW)
             items = [await self._again(connection, sending) for sending in repeats]
-            count, first = await sendings.waiting(connection, self._id)
-            if items or count >= REFUSED_MOST:
-                found = [item for item in items if item is not None]
-            else:
-                found = await self._new(connection, one)
-            lost = [sending for sending, item in zip(repeats, items, strict=True) if item is None]
-        if lost:
-            await self._give_up(lost)
-            return await self._next()
-        if count >= REFUSED_MOST and not found:
-            await self._pause(first)
-        else:
-            self.next_at = first
+            waiting = await sendings.waiting(connection, self._id)
+            new = [] if items else await self._new(connection, one)
+        self.next_at = waiting.next_at
         await self._write_looked(one)
-        return Batch(one, sealed, found, self.looked)
+        lost = [sending for sending, item in zip(repeats, items, strict=True) if item is None]
+        if lost:
+            await self._give_up([sending.id for sending in lost], _FORGOTTEN)
+            return await self._next()
+        room = self._refused_most - waiting.count
+        if new and room <= 0:
+            room = await self._make_room(one, waiting)
+        return [*(item for item in items if item is not None), *new[:room]]
+
+    async def _make_room(self, one: Subscription, waiting: Waiting) -> int:
+        """Too many events are refused. An endpoint that takes others gets the next one, and the oldest of
+        those is given up; one that takes nothing gets no more before it takes these. How many it gets.
+        """
+        assert waiting.oldest is not None
+        if one.last_success_at is not None and one.last_success_at >= waiting.oldest.first_at:
+            await self._give_up([waiting.oldest.id], _TOO_MANY)
+            return 1
+        async with self._database.write() as connection:
+            if await outbox.holds_duty(connection, WEBHOOKS, self._fence):
+                await subscriptions.change(connection, self._id, {"paused_until": waiting.next_at})
+        return 0
 
     async def _again(self, connection: AsyncConnection, sending: Sending) -> Item | None:
         event = await outbox.at_position(connection, sending.position)
@@ -123,7 +127,7 @@ class Turn:
         filters = subscriptions.wanted(one)
         newest = await outbox.last_position(connection)
         at = max(one.position, self.looked)
-        while True:
+        for _ in range(WINDOWS):
             events = await outbox.after(connection, at, WINDOW, filters=filters)
             found = [Item(event, None) for event in events if subscriptions.matches(one, event)]
             if found:
@@ -133,11 +137,18 @@ class Turn:
                 self.looked = max(newest, at)
                 return []
             self.looked = at
+        return []
 
-    async def _send(self, batch: Batch, item: Item) -> bool:
+    async def _send(self, item: Item) -> bool:
         """Send one event and write what came of it. Whether the next may follow."""
-        one, event = batch.subscription, item.event
-        outcome = await self._courier.deliver(one.id, one.url, batch.sealed, event.uid, dressed(event))
+        event = item.event
+        # Read each time: a new secret, and a new address, hold from the next event on.
+        async with self._database.read() as connection:
+            one = await subscriptions.get(connection, self._id)
+            sealed = await subscriptions.sealed(connection, self._id)
+        if one is None or sealed is None or not one.enabled:
+            return False
+        outcome = await self._courier.deliver(one.id, one.url, sealed, event.uid, dressed(event))
         async with self._database.write() as connection:
             if not await outbox.holds_duty(connection, WEBHOOKS, self._fence):
                 self.lost = True
@@ -207,20 +218,12 @@ class Turn:
         values |= {"failing_step": again.step, "paused_until": again.at}
         return values, {**sending, "next_at": again.at}, None
 
-    async def _give_up(self, lost: Sequence[Sending]) -> None:
-        """Events that are no longer kept cannot be sent."""
-        error = "The event is older than 7 days and no longer kept."
+    async def _give_up(self, lost: Sequence[int], error: str) -> None:
+        """Sendings that are not tried again by themselves."""
         async with self._database.write() as connection:
-            for sending in lost:
+            for sending_id in lost:
                 gone = {"state": "failed", "next_at": None, "error": error}
-                await sendings.change(connection, sending.id, gone)
-
-    async def _pause(self, until: datetime | None) -> None:
-        """Too many events are refused: no further ones until one of these is settled."""
-        self.next_at = until
-        async with self._database.write() as connection:
-            if await outbox.holds_duty(connection, WEBHOOKS, self._fence):
-                await subscriptions.change(connection, self._id, {"paused_until": until})
+                await sendings.change(connection, sending_id, gone)
 
     async def _write_looked(self, one: Subscription) -> None:
         if self.looked - one.position < UNWRITTEN:

@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from events.attempt import Courier
-from events.turn import Turn
+from events.turn import REFUSED_MOST, Turn
 from store import outbox, subscriptions
 from store.database import Database
 from store.outbox import WEBHOOKS
@@ -53,8 +53,10 @@ class Sender:
         owner: str,
         bell: Bell | None = None,
         parallel: int = PARALLEL,
+        refused_most: int = REFUSED_MOST,
     ) -> None:
         """The courier's clock says what is due; `random` spreads what is sent again."""
+        self._refused_most = refused_most
         self._database = database
         self._courier = courier
         self._random = random
@@ -136,7 +138,13 @@ class Sender:
     async def _turn(self, subscription_id: int) -> None:
         assert self._fence is not None
         turn = Turn(
-            self._database, self._courier, self._random, self._fence, subscription_id, self._stop.is_set
+            self._database,
+            self._courier,
+            self._random,
+            self._fence,
+            subscription_id,
+            self._stop.is_set,
+            self._refused_most,
         )
         try:
             await turn.take(self._looked.get(subscription_id, 0))

@@ -14,7 +14,17 @@ from store.database import now
 from store.schema import audit
 
 Action = Literal[
-    "create", "update", "delete", "revoke", "sync", "cancel", "test", "register", "unregister", "rotate"
+    "create",
+    "update",
+    "delete",
+    "revoke",
+    "sync",
+    "cancel",
+    "test",
+    "register",
+    "unregister",
+    "rotate",
+    "redeliver",
 ]
 
 KEPT = timedelta(days=400)

@@ -8,6 +8,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
 
+from store.outgoing import subscriptions
 from store.schema import connections, keys, projects
 
 
@@ -40,16 +41,20 @@ async def locked(connection: AsyncConnection, project_id: int) -> Project | None
     return None if row is None else Project(**row)
 
 
-async def users(connection: AsyncConnection, project_id: int) -> tuple[Sequence[int], Sequence[int]]:
-    """The ids of the living connections in it, and of the keys in use that are limited to it; ascending."""
+async def users(connection: AsyncConnection, project_id: int) -> Mapping[str, Sequence[int]]:
+    """The ids of what uses it, by kind and ascending: living connections in it, keys in use that are limited
+    to it, subscriptions to it.
+    """
     c, k = connections.c, keys.c
     inside = select(c.id).where(c.project_id == project_id, c.deleted_at.is_(None)).order_by(c.id)
     limited = select(k.id, k.projects).where(k.projects.is_not(None), k.revoked_at.is_(None)).order_by(k.id)
     found = (await connection.execute(limited)).all()
-    return (
-        (await connection.execute(inside)).scalars().all(),
-        [key_id for key_id, of in found if project_id in (of or ())],
-    )
+    told = select(subscriptions.c.id).where(subscriptions.c.project_id == project_id)
+    return {
+        "connection": (await connection.execute(inside)).scalars().all(),
+        "API key": [key_id for key_id, of in found if project_id in (of or ())],
+        "subscription": (await connection.execute(told.order_by(subscriptions.c.id))).scalars().all(),
+    }
 
 
 async def delete(connection: AsyncConnection, project_id: int) -> None:

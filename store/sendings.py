@@ -51,6 +51,14 @@ class Attempt(msgspec.Struct, frozen=True):
     excerpt: str | None
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """How many are to be sent again some time, when the first of them is, and which was first tried."""
+
+    count: int
+    next_at: datetime | None
+    oldest: Sending | None
+
+
 async def get(connection: AsyncConnection, subscription_id: int, sending_id: int) -> Sending | None:
     c = sendings.c
     query = select(sendings).where(c.id == sending_id, c.subscription_id == subscription_id)
@@ -96,14 +104,16 @@ async def due(
     return [_from_row(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def waiting(connection: AsyncConnection, subscription_id: int) -> tuple[int, datetime | None]:
-    """How many are to be sent again some time, and when the first of them is."""
+async def waiting(connection: AsyncConnection, subscription_id: int) -> Waiting:
+    """What is to be sent again some time."""
     c = sendings.c
-    query = select(func.count(), func.min(c.next_at)).where(
-        c.subscription_id == subscription_id, c.state == PENDING
-    )
-    count, first = (await connection.execute(query)).one()
-    return int(count), first
+    mine = (c.subscription_id == subscription_id, c.state == PENDING)
+    count, first = (await connection.execute(select(func.count(), func.min(c.next_at)).where(*mine))).one()
+    if not count:
+        return Waiting(0, None, None)
+    oldest = select(sendings).where(*mine).order_by(c.first_at, c.id).limit(1)
+    row = (await connection.execute(oldest)).mappings().one()
+    return Waiting(int(count), first, _from_row(row))
 
 
 async def note(

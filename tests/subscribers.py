@@ -19,6 +19,7 @@ from adapters.http import Limits, open_session
 from adapters.outgoing import LIMITS, poster
 from events.attempt import Courier
 from events.signature import new_secret
+from events.turn import REFUSED_MOST
 from events.webhooks import Sender
 from store import outbox, sendings, subscriptions
 from store.outbox import RELAY
@@ -121,8 +122,8 @@ class Office:
         self.sender = self.another("sender 1")
         self._number = 0
 
-    def another(self, owner: str, parallel: int = 32) -> Sender:
-        return Sender(self.house.database, self.courier, self.random, owner, parallel=parallel)
+    def another(self, owner: str, refused_most: int = REFUSED_MOST) -> Sender:
+        return Sender(self.house.database, self.courier, self.random, owner, refused_most=refused_most)
 
     async def happen(
         self, connection_id: int, count: int = 1, kind: str = "status", **values: str
