@@ -27,6 +27,8 @@ from store.database import Joined
 from store.schema import connections as table
 
 PATH = "/api/v2/connections/issue-tracker/"
+#: Connections of a page whose size is not said.
+PAGE = 100
 Params = dict[str, object]
 
 
@@ -81,15 +83,15 @@ class TrackerConnections(msgspec.Struct, frozen=True, kw_only=True):
 class Included(msgspec.Struct, frozen=True, kw_only=True):
     """`include=last_job` adds the last sync of each."""
 
-    include: Word | None = None
+    include: Word = ""
 
 
 class ListQuery(Included, frozen=True, kw_only=True):
-    """Which connections: of one `project`, or of all. All at once, unless a page is asked for."""
+    """Which connections: of one `project`, or of all. All at once, unless pages are asked for."""
 
-    project: Word | None = None
-    page: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
-    page_size: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    project: Word = ""
+    page: Annotated[int, Meta(ge=1, le=10_000_000)] = 1
+    page_size: Annotated[int, Meta(ge=0, le=1000, description="0 is all, or 100 a page.")] = 0
 
 
 async def every(call: Call[Nothing, ListQuery]) -> TrackerConnections:
@@ -99,10 +101,10 @@ async def every(call: Call[Nothing, ListQuery]) -> TrackerConnections:
     async with call.context.database.read() as connection:
         if query.project:
             filters.append(table.c.project_id == await _choice(call, connection, query.project))
-        if query.page is None and query.page_size is None:
+        if not query.page_size and "page" not in call.request.query:
             rows = await listed(connection, filters, jobs=_with_jobs(query))
             return TrackerConnections(results=[answer(call.context, row, query) for row in rows])
-        page, size = query.page or 1, query.page_size or 100
+        page, size = query.page, query.page_size or PAGE
         total = await count(connection, filters)
         if (page - 1) * size >= total and page > 1:
             raise not_found("page", page)
@@ -225,8 +227,8 @@ async def _choice(call: Call[Any, Any], connection: AsyncConnection, text: str) 
 
 
 def _with_jobs(query: object) -> bool:
-    included = query.include if isinstance(query, Included) else None
-    return "last_job" in [name.strip() for name in (included or "").split(",")]
+    included = query.include if isinstance(query, Included) else ""
+    return "last_job" in [name.strip() for name in included.split(",")]
 
 
 def _page(call: Call[Nothing, ListQuery], number: int) -> str:

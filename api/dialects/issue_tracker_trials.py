@@ -5,9 +5,10 @@ from typing import Any
 import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from adapters.auth import Auth
-from api import checks, syncs
+from api import checks, syncs, wanted
 from api.checks import Tried
 from api.context import Context
 from api.dialects import issue_tracker_params as params_of
@@ -87,8 +88,12 @@ async def unsaved(call: Call[TriedTrackerConnection, Nothing]) -> web.Response |
     if url is None:
         raise invalid(FieldError(f"params.{PROJECT}", "This field is needed."))
     auth = _auth(context, system, connector, given)
-    tried = await checks.try_unsaved(context, msgspec.structs.replace(asked, url=url, params=params), auth)
-    return _told(tried)
+    if auth is not None:
+        # The connector's own secret goes nowhere; whether it may be named is all there is to know.
+        async with context.database.read() as connection:
+            await wanted.check(connection, context.remotes.adapters, asked, context.caller)
+        asked = replace(asked, credential_id=None)
+    return _told(await checks.try_unsaved(context, replace(asked, url=url, params=params), auth))
 
 
 async def saved(call: Call[Nothing, Nothing]) -> web.Response | Success:

@@ -31,6 +31,7 @@ _OF_CREDENTIALS = {
     "secret": "params.issue_tracker_pass",
     "username": "params.issue_tracker_user",
     "kind": "params.issue_tracker_auth_mode",
+    "credential_id": "params.issue_tracker_server",
 }
 
 #: Short and long names of the systems that have others than their id in capitals.
@@ -135,7 +136,5 @@ CONNECTIONS = Dialect(
     name=NAME, word=_renaming(_OF_CREDENTIALS | _OF_CONNECTIONS), problem=Refusal, statuses=_STATUSES
 )
 _OF_TESTS = {ours: theirs for ours, theirs in _OF_CONNECTIONS.items() if ours != "name"}
-TESTS = Dialect(
-    name=NAME, word=_renaming(_OF_CREDENTIALS | _OF_TESTS), problem=Refusal, statuses=_STATUSES
-)
+TESTS = Dialect(name=NAME, word=_renaming(_OF_CREDENTIALS | _OF_TESTS), problem=Refusal, statuses=_STATUSES)
 CONNECTORS = Dialect(name=NAME, word=_renaming(_OF_CREDENTIALS), problem=Refusal, statuses=_STATUSES)
