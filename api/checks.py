@@ -71,7 +71,8 @@ async def saved(call: Call[Nothing, Nothing]) -> Tried:
 
 async def unsaved(call: Call[TriedConnection, Nothing]) -> Tried:
     """Test a connection before it is made. 422 for what could not be made at all."""
-    tried = Wanted(**{name: getattr(call.body, name) for name in Wanted.__struct_fields__})
+    known = [name for name in TriedConnection.__struct_fields__ if name != "webhook_secret"]
+    tried = Wanted(**{name: getattr(call.body, name) for name in known})
     return await try_unsaved(call.context, tried)
 
 

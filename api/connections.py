@@ -124,7 +124,11 @@ async def create(call: Call[NewConnection, Nothing]) -> Versioned:
 
 
 async def change(call: Call[ConnectionChange, Nothing]) -> Versioned:
-    """Change a connection. What is read being another cancels its syncs and reads anew."""
+    """Change a connection. What is read being another cancels its syncs and reads anew.
+
+    A URL at another server than the credential is for leaves the connection without a credential, unless the
+    key has `admin`.
+    """
     given = {name: getattr(call.body, name, UNSET) for name in Wanted.__struct_fields__}
     news = {name: value for name, value in given.items() if value is not UNSET}
 
@@ -132,7 +136,8 @@ async def change(call: Call[ConnectionChange, Nothing]) -> Versioned:
         return msgspec.structs.replace(stored, **news)
 
     connection_id, secret = call.id("connection"), call.body.webhook_secret
-    changed = await edits.edit(call.context, connection_id, merged, secret, call.precondition)
+    drops = call.body.credential_id is UNSET
+    changed = await edits.edit(call.context, connection_id, merged, secret, call.precondition, drops=drops)
     return _versioned(changed, call.caller)
 
 

@@ -162,6 +162,7 @@ async def edit(
             facts["secret"] = _sealed(context, credential_id, wanted.kind, stored.secret, given, holds)
             # The token of before is of another account, or of a consent that is over.
             facts |= {"token": None, "token_expires_at": None}
+            facts |= {} if holds.kept else {"origins": None}  # a new secret belongs where it is used next
         await credentials.change(connection, credential_id, facts)
         after = await _found(connection, credential_id)
         users = await credentials.users(connection, credential_id)

@@ -6,13 +6,15 @@ from datetime import datetime
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.access import Caller
+from api.binding import bind, problem
 from api.context import Context
 from api.etags import ALWAYS, Precondition, version_of
 from api.problems import FieldError, invalid, not_found
-from api.wanted import Checked, Wanted, as_stored, check
+from api.wanted import Checked, Wanted, as_stored, check, sends
 from config.secret import MASK
 from config.vault import Vault
 from scheduler.dispatch import cancel_all
@@ -52,6 +54,7 @@ async def make(context: Context, wanted: Wanted, webhook_secret: str | None) -> 
             "next_due_at": checked.due_from(wanted, now),
         }
         made = await connections.add(connection, values, now)
+        await bind(connection, wanted.credential_id, checked.place)
         if webhook_secret:
             sealed = context.vault.seal(webhook_secret, place_of_secret(made))
             await connections.change(connection, made, now, {"webhook_secret": sealed})
@@ -65,14 +68,22 @@ async def edit(
     change: Callable[[Wanted], Wanted],
     webhook_secret: str | UnsetType | None = UNSET,
     precondition: Precondition = ALWAYS,
+    *,
+    drops: bool = False,
 ) -> Connection:
-    """Make a connection what `change` makes of it. Raises 404, 412, or 422 for what cannot be."""
+    """Make a connection what `change` makes of it. Raises 404, 412, or 422 for what cannot be.
+
+    A credential that may not be sent to the server that is wanted is one of those, unless the caller named
+    none and it `drops` out.
+    """
     async with context.database.write() as connection:
         before = await _locked(connection, connection_id, context.caller)
         precondition.check(version(before))
         now = await clock(connection)
         wanted = change(as_stored(before))
-        checked = await check(connection, context.remotes.adapters, wanted, context.caller)
+        if drops and await _leaves(connection, context, before, wanted):
+            wanted = replace(wanted, credential_id=None)
+        checked = await check(connection, context.remotes.adapters, wanted, context.caller, before)
         follows = consequences(before, wanted, checked, now)
         if follows.cancel:
             await cancel_all(connection, connection_id, now)
@@ -85,6 +96,7 @@ async def edit(
         if webhook_secret is not UNSET and webhook_secret != MASK:
             values["webhook_secret"] = _sealed(context.vault, connection_id, webhook_secret)
         await connections.change(connection, connection_id, now, values)
+        await bind(connection, wanted.credential_id, checked.place)
         fields = audit.changed(as_stored(before), wanted)
         fields += ["webhook_secret"] if "webhook_secret" in values else []
         actor = context.caller.actor
@@ -98,6 +110,13 @@ async def edit(
     if hurried:
         await context.bell.ring_webhook(connection_id)
     return after
+
+
+async def _leaves(connection: AsyncConnection, context: Context, before: Connection, wanted: Wanted) -> bool:
+    """Whether the connection is to ask a server that its credential may not be sent to."""
+    adapters = context.remotes.adapters
+    to = sends(adapters, wanted)
+    return to != sends(adapters, before) and await problem(connection, *to, context.caller) is not None
 
 
 def consequences(before: Connection, wanted: Wanted, checked: Checked, now: datetime) -> Consequences:

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.base import Adapter, BadTarget, Target
+from api import binding
 from api.access import Caller
 from api.problems import FieldError, invalid
 from config.frequency import Frequency, FrequencyError, census_period, parse_frequency
@@ -43,6 +44,8 @@ class Checked(msgspec.Struct, frozen=True):
     target: Target | None
     frequency: Frequency
     streams: list[str] | None
+    #: The server that is asked, as credentials are bound to it.
+    place: str | None
 
     @property
     def canonical(self) -> str | None:
@@ -65,8 +68,17 @@ _NOT_YET = {
 }
 
 
-async def check(connection: AsyncConnection, adapters: Adapters, wanted: Wanted, caller: Caller) -> Checked:
-    """What the wanted connection comes to. Raises 422 with all that is wrong with it, for this caller."""
+async def check(
+    connection: AsyncConnection,
+    adapters: Adapters,
+    wanted: Wanted,
+    caller: Caller,
+    before: Connection | None = None,
+) -> Checked:
+    """What the wanted connection comes to. Raises 422 with all that is wrong with it, for this caller.
+
+    `before` is how it is stored: where it sends its credential already, it may go on to.
+    """
     wrong: list[FieldError] = []
     adapter = adapters.get(wanted.system)
     target = _target(adapter, wanted, wrong)
@@ -74,11 +86,25 @@ async def check(connection: AsyncConnection, adapters: Adapters, wanted: Wanted,
     streams = _streams(adapter, wanted, wrong)
     wrong += [FieldError(f"params.{name}", _NOT_YET[name]) for name in _NOT_YET if wanted.params.get(name)]
     wrong += _census(wanted)
+    place = place_of(adapters, wanted)
     await _credential(connection, adapter, wanted, wrong, caller)
+    if before is None or sends(adapters, before) != (wanted.credential_id, place):
+        problem = await binding.problem(connection, wanted.credential_id, place, caller)
+        wrong += [FieldError("credential_id", problem)] if problem else []
     await _project(connection, wanted, wrong, caller)
     if wrong or frequency is None:
         raise invalid(*wrong)
-    return Checked(target, frequency, streams)
+    return Checked(target, frequency, streams, place)
+
+
+def place_of(adapters: Adapters, of: Wanted | Connection) -> str | None:
+    """The server that a connection asks, as credentials are bound to it."""
+    return binding.place_of(adapters, of.system, of.url, of.params)
+
+
+def sends(adapters: Adapters, of: Wanted | Connection) -> tuple[int | None, str | None]:
+    """Which credential a connection sends where."""
+    return of.credential_id, place_of(adapters, of)
 
 
 def _target(adapter: type[Adapter] | None, wanted: Wanted, wrong: list[FieldError]) -> Target | None:

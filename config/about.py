@@ -38,7 +38,8 @@ SETTINGS: Mapping[str, About] = {
         "a server of its own, in the data folder",
     ),
     "secret_key": About(
-        "Seals the stored secrets; at least 16 characters. To change it: the new one, a comma, the old one.",
+        "Seals the stored secrets; at least 16 characters. To change it: the new one, a comma, the old one, "
+        "and then tidegate secrets rotate.",
         "a-long-random-text-of-your-own",
         "made in the data folder, for the embedded database only",
     ),

@@ -253,13 +253,25 @@ def secret_key(settings: Settings) -> Secret:
             "TIDEGATE_SECRET_KEY: needed with TIDEGATE_DATABASE_URL, for it opens the secrets stored there; "
             f"allowed is a text of at least {values.SHORTEST_SECRET_KEY} characters; all processes share it"
         )
-    key, _ = _kept(open_data_dir(settings) / "secret.key")
+    open_data_dir(settings)
+    key, _ = _kept(secret_key_file(settings))
     return key
 
 
 def vault_keys(settings: Settings) -> list[Secret]:
-    """The keys of the vault: the first seals, all open, so `new,old` moves the secrets to a new key."""
+    """The keys of the vault, the newest first: all of them open, and the one that the database names seals."""
     return [Secret(key.strip()) for key in secret_key(settings).reveal().split(",")]
+
+
+def keys_now(settings: Settings) -> list[Secret]:
+    """The same as they are kept by now; none where the file is gone, which does not make another."""
+    made_here = settings.secret_key is None and settings.database_url is None
+    return [] if made_here and not secret_key_file(settings).is_file() else vault_keys(settings)
+
+
+def secret_key_file(settings: Settings) -> Path:
+    """Where the keys are that are made here, for the embedded database."""
+    return settings.data_dir / "secret.key"
 
 
 def admin_key(settings: Settings) -> tuple[Secret, bool]:

@@ -16,6 +16,8 @@ from config.secret import Secret
 SHORTEST_KEY = 16  # characters
 NONCE = 12  # bytes, chosen at random for each seal
 SEALED = re.compile(r"v1\.([0-9a-f]{12})\.([A-Za-z0-9_-]+)")
+#: The same as a prefix, and how long the key's id behind it is: for statements of the database.
+SEALED_PREFIX, ID_LENGTH = "v1.", 12
 
 
 class VaultError(Exception):
@@ -27,22 +29,61 @@ def _ignore(_: str) -> None:
 
 
 class Vault:
-    """Seals with the first key and opens with any of them, so that keys can be changed while running.
+    """Seals with one key and opens with any of them, so that keys can be changed while running.
 
-    A key is any text of at least 16 characters; the length and form do not matter beyond that. `on_reveal`
-    is told every opened plaintext, so that the log redactor knows what to mask.
+    The one is the first, until `seal_with` names another. A key is any text of at least 16 characters; the
+    length and form do not matter beyond that. `on_reveal` is told every opened plaintext, so that the log
+    redactor knows what to mask. `again` reads the keys anew, for when one is met that is not among them.
     """
 
-    def __init__(self, keys: Sequence[Secret], on_reveal: Callable[[str], None] = _ignore) -> None:
-        if not keys:
-            raise VaultError("a vault needs at least one key")
-        self._keys = [_Key(key) for key in keys]
-        self._by_id = {key.id: key for key in self._keys}
+    def __init__(
+        self,
+        keys: Sequence[Secret],
+        on_reveal: Callable[[str], None] = _ignore,
+        again: Callable[[], Sequence[Secret]] | None = None,
+    ) -> None:
         self._on_reveal = on_reveal
+        self._again = again
+        self._take(keys)
+        self._sealing = self._keys[0]
+
+    def _take(self, keys: Sequence[Secret], besides: "Sequence[_Key]" = ()) -> None:
+        made = [_Key(key) for key in keys]
+        self._by_id = {key.id: key for key in [*made, *besides]}
+        self._keys = list(self._by_id.values())
+        if not self._keys:
+            raise VaultError("a vault needs at least one key")
+
+    def refresh(self) -> None:
+        """Read the keys anew, from where they are kept. None is forgotten, and the same one seals."""
+        if self._again is not None:
+            self._take(self._again(), self._keys)
+            self._sealing = self._by_id[self._sealing.id]
+
+    def seal_with(self, fingerprint: str) -> bool:
+        """Seal with the key of this fingerprint from now on; False if it is not among the keys."""
+        if not self.knows(fingerprint):
+            self.refresh()
+        for key in self._keys:
+            if key.fingerprint == fingerprint:
+                self._sealing = key
+                return True
+        return False
+
+    @property
+    def key_ids(self) -> Sequence[str]:
+        """The ids of all keys, that of the sealing one first."""
+        others = [key.id for key in self._keys if key is not self._sealing]
+        return [self._sealing.id, *others]
+
+    @property
+    def newest(self) -> tuple[str, str]:
+        """Id and fingerprint of the key that stands first where the keys are kept."""
+        return self._keys[0].id, self._keys[0].fingerprint
 
     def seal(self, text: str, place: str) -> str:
         """`text` as `v1.<key id>.<base64url>`, openable only at `place`; different each time."""
-        key, nonce = self._keys[0], os.urandom(NONCE)
+        key, nonce = self._sealing, os.urandom(NONCE)
         sealed = nonce + key.cipher.encrypt(nonce, text.encode(), _bound(key.id, place))
         return f"v1.{key.id}.{base64.urlsafe_b64encode(sealed).decode().rstrip('=')}"
 
@@ -52,6 +93,8 @@ class Vault:
         What is not itself a `secret` is not told to `on_reveal`.
         """
         key_id, data = _parts(sealed, place)
+        if key_id not in self._by_id:
+            self.refresh()
         key = self._by_id.get(key_id)
         if key is None:
             raise VaultError(
@@ -68,13 +111,13 @@ class Vault:
         return text
 
     def needs_rotation(self, sealed: str) -> bool:
-        """True unless the first key sealed it."""
-        return not sealed.startswith(f"v1.{self._keys[0].id}.")
+        """True unless the key that seals now sealed it."""
+        return not sealed.startswith(f"v1.{self._sealing.id}.")
 
     @property
     def fingerprint(self) -> str:
-        """What tells the first key from others; it can be stored and shown."""
-        return self._keys[0].fingerprint
+        """What tells the sealing key from others; it can be stored and shown."""
+        return self._sealing.fingerprint
 
     def knows(self, fingerprint: str) -> bool:
         """Whether any of the keys has this fingerprint: true for a database sealed before a rotation."""

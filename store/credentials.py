@@ -80,6 +80,12 @@ async def users(connection: AsyncConnection, credential_id: int) -> Sequence[int
     return (await connection.execute(query)).scalars().all()
 
 
+async def origins(connection: AsyncConnection, credential_id: int) -> Sequence[str]:
+    """The servers that it may be sent to; none while it was not used yet."""
+    query = select(credentials.c.origins).where(credentials.c.id == credential_id)
+    return (await connection.execute(query)).scalar() or ()
+
+
 async def sealed(connection: AsyncConnection, credential_id: int) -> str | None:
     """The sealed secret."""
     query = select(credentials.c.secret).where(credentials.c.id == credential_id)

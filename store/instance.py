@@ -18,5 +18,10 @@ async def settle(connection: AsyncConnection, name: str, value: str) -> str:
     return str((await connection.execute(query)).scalar_one())
 
 
+async def get(connection: AsyncConnection, name: str) -> str | None:
+    found = (await connection.execute(select(instance.c.value).where(instance.c.name == name))).scalar()
+    return None if found is None else str(found)
+
+
 async def change(connection: AsyncConnection, name: str, value: str) -> None:
     await connection.execute(update(instance).where(instance.c.name == name).values(value=value))

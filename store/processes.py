@@ -18,7 +18,10 @@ GONE_SECONDS = 15.0
 
 
 class Process(msgspec.Struct, frozen=True):
-    """A process in one of its roles: `api`, `scheduler`, `relay` or `worker`."""
+    """A process in one of its roles: `api`, `scheduler`, `relay` or `worker`.
+
+    `keys` are the ids of its secret keys, the one it seals with first; None in versions that did not tell.
+    """
 
     id: str
     role: str
@@ -26,21 +29,32 @@ class Process(msgspec.Struct, frozen=True):
     pid: int
     started_at: datetime
     seen_at: datetime
+    keys: str | None = None
+
+    def has_key(self, key_id: str) -> bool:
+        return key_id in (self.keys or "").split(",")
+
+    def seals_with(self, key_id: str) -> bool:
+        return (self.keys or "").split(",")[0] == key_id
 
 
 async def beat(
-    connection: AsyncConnection, process_id: str, roles: Iterable[str], host: str, pid: int
+    connection: AsyncConnection,
+    process_id: str,
+    roles: Iterable[str],
+    host: str,
+    pid: int,
+    keys: str | None = None,
 ) -> None:
     """Say that a process is there in these roles."""
     at = await clock(connection)
     upsert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
     for role in roles:
         made = upsert(processes).values(
-            id=process_id, role=role, host=host, pid=pid, started_at=at, seen_at=at
+            id=process_id, role=role, host=host, pid=pid, started_at=at, seen_at=at, keys=keys
         )
-        await connection.execute(
-            made.on_conflict_do_update(index_elements=["id", "role"], set_={"seen_at": made.excluded.seen_at})
-        )
+        news = {"seen_at": made.excluded.seen_at, "keys": made.excluded["keys"]}
+        await connection.execute(made.on_conflict_do_update(index_elements=["id", "role"], set_=news))
 
 
 async def leave(connection: AsyncConnection, process_id: str) -> None:

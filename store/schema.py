@@ -42,6 +42,7 @@ credentials = Table(
     Column("secret", Text),  # sealed by the vault for this row
     Column("options", Json, nullable=False),  # oauth2: token URL, client id, scope
     Column("attributes", Json, nullable=False, server_default=text("'{}'")),  # as those of connections
+    Column("origins", Json),  # the servers it may be sent to; null: the one that it is first used for
     # oauth2: the access token in use, sealed, and who is fetching the next one.
     Column("token", Text),
     Column("token_expires_at", UtcTime),
@@ -308,6 +309,7 @@ processes = Table(
     Column("pid", Integer, nullable=False),
     Column("started_at", UtcTime, nullable=False),
     Column("seen_at", UtcTime, nullable=False),
+    Column("keys", Text),  # the ids of the secret keys that it has, the one that it seals with first
 )
 
 # Until when a host asked for no requests: outlives Redis.

@@ -3,7 +3,7 @@
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 from uuid import uuid4
@@ -17,7 +17,8 @@ from adapters.guard import AddressGuard
 from adapters.http import Budget, open_session
 from config import logs
 from config.logs import Redactor
-from config.settings import Settings, SettingsError, open_data_dir, vault_keys
+from config.secret import Secret
+from config.settings import Settings, SettingsError, keys_now, open_data_dir, vault_keys
 from config.vault import Vault
 from store import instance
 from store.database import Database
@@ -70,7 +71,15 @@ class Parts(msgspec.Struct, frozen=True):
     def deps(self, stopping: Callable[[], bool]) -> Deps:
         """What the worker's slices may touch."""
         # Only spreads retries; nothing secret depends on it.
-        return Deps(self.database, self.ground.tables, self.remotes, self.owner, stopping, Random())  # noqa: S311
+        return Deps(
+            self.database,
+            self.ground.tables,
+            self.remotes,
+            self.owner,
+            stopping,
+            Random(),  # noqa: S311
+            redactor=self.ground.redactor,
+        )
 
 
 def start_logs(settings: Settings) -> Redactor:
@@ -106,7 +115,7 @@ async def _prepare(settings: Settings, database: Database, tables: StreamTables,
         reason = str(e.orig) if isinstance(e, DBAPIError) else e.strerror or str(e)
         where = "TIDEGATE_DATABASE_URL" if settings.database_url else str(settings.data_dir / "tidegate.db")
         raise SettingsError(f"The database cannot be used ({where}): {reason}") from None
-    if not vault.knows(fingerprint):
+    if not vault.seal_with(fingerprint):
         origin = "TIDEGATE_SECRET_KEY" if settings.secret_key else str(settings.data_dir / "secret.key")
         raise SettingsError(
             f"{origin}: this is not the key that the secrets in this database were sealed with. "
@@ -121,10 +130,12 @@ def _check_folder(settings: Settings) -> None:
 
 
 def _vault(settings: Settings, redactor: Redactor) -> Vault:
-    keys = vault_keys(settings)
-    for key in keys:
-        redactor.register(key.reveal())
-    return Vault(keys, redactor.register)
+    def known(keys: Sequence[Secret]) -> Sequence[Secret]:
+        for key in keys:
+            redactor.register(key.reveal())
+        return keys
+
+    return Vault(known(vault_keys(settings)), redactor.register, lambda: known(keys_now(settings)))
 
 
 @asynccontextmanager

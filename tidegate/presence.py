@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from store import processes
+from config.settings import SettingsError
+from config.vault import Vault, VaultError
+from store import instance, processes
 from store.database import Database, clock
 from worker.budget import Clock
 
@@ -20,10 +22,19 @@ ROLES = ("api", "scheduler", "worker")
 
 
 @asynccontextmanager
-async def present(database: Database, owner: str, roles: Sequence[str], time: Clock) -> AsyncIterator[None]:
-    """Be seen in these roles, from the first line of the context to its end. Keeps `time` right, too."""
-    await _beat(database, owner, roles, time)
-    beating = asyncio.create_task(_keep_beating(database, owner, roles, time))
+async def present(
+    database: Database, owner: str, roles: Sequence[str], time: Clock, vault: Vault
+) -> AsyncIterator[None]:
+    """Be seen in these roles, from the first line of the context to its end.
+
+    Keeps `time` right, too, and `vault` sealing with the key that the database names.
+    """
+
+    async def beat() -> None:
+        await _beat(database, owner, roles, time, vault)
+
+    await beat()
+    beating = asyncio.create_task(_keep_beating(beat))
     try:
         yield
     finally:
@@ -37,19 +48,32 @@ async def present(database: Database, owner: str, roles: Sequence[str], time: Cl
             log.warning("presence.not_ended", error=str(e))
 
 
-async def _keep_beating(database: Database, owner: str, roles: Sequence[str], time: Clock) -> None:
+async def _keep_beating(beat: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(processes.BEAT_SECONDS)
         try:
-            await _beat(database, owner, roles, time)
+            await beat()
         except (SQLAlchemyError, OSError) as e:
             log.warning("presence.beat_failed", error=str(e))
 
 
-async def _beat(database: Database, owner: str, roles: Sequence[str], time: Clock) -> None:
+async def _beat(database: Database, owner: str, roles: Sequence[str], time: Clock, vault: Vault) -> None:
+    _look_for_keys(vault)
     async with database.beside() as connection:
-        await processes.beat(connection, owner, roles, socket.gethostname(), os.getpid())
+        fingerprint = await instance.get(connection, instance.VAULT)
+        if fingerprint is not None and not vault.seal_with(fingerprint):
+            log.error("presence.key_missing", hint="Restart with the secret key that this database names.")
+        host, keys = socket.gethostname(), ",".join(vault.key_ids)
+        await processes.beat(connection, owner, roles, host, os.getpid(), keys)
         time.set(await clock(connection))
+
+
+def _look_for_keys(vault: Vault) -> None:
+    """A key that was added is known before anything is sealed with it."""
+    try:
+        vault.refresh()
+    except (SettingsError, VaultError) as e:
+        log.warning("presence.keys_not_read", error=str(e))
 
 
 def readiness(database: Database, needed: Sequence[str]) -> Callable[[], Awaitable[Mapping[str, bool]]]:

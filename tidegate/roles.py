@@ -6,11 +6,14 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from random import Random
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from events.attempt import Courier
 from events.relay import Relay
+from events.webhooks import Sender
 from scheduler.scheduler import Scheduler
 from scheduler.triggers import Triggers
 from tidegate.compose import Parts
@@ -69,7 +72,7 @@ async def run_worker(parts: Parts, stop: asyncio.Event) -> None:
     """Take syncs off the queue until `stop`, then hand over what is left within 15 s."""
     # Pages are prepared and written in threads; one record is not to wait for all of their turns.
     sys.setswitchinterval(SWITCH_SECONDS)
-    async with present(parts.database, parts.owner, ["worker"], parts.clock):
+    async with present(parts.database, parts.owner, ["worker"], parts.clock, parts.ground.vault):
         log.info("worker.ready", owner=parts.owner)
         deps = parts.deps(stop.is_set)
         await Worker(deps, parts.redis, parts.clock, registrar=parts.registrar).run(stop)
@@ -78,16 +81,17 @@ async def run_worker(parts: Parts, stop: asyncio.Event) -> None:
 
 async def run_scheduler(parts: Parts, stop: asyncio.Event) -> None:
     """Open what falls due and publish what happened, until `stop`."""
-    async with present(parts.database, parts.owner, ["scheduler", "relay"], parts.clock):
+    async with present(parts.database, parts.owner, ["scheduler", "relay"], parts.clock, parts.ground.vault):
         await schedule_and_relay(parts, stop, stop)
 
 
 async def schedule_and_relay(parts: Parts, stop: asyncio.Event, last: asyncio.Event) -> None:
-    """The ticks until `stop`, the relay until `last`, so that it tells of what ended in between."""
+    """The ticks until `stop`, relay and webhooks until `last`, to tell of what ended in between."""
     scheduler = Scheduler(parts.database, parts.ground.tables, parts.queue)
     ears = Ears(parts.redis, RUNG, TOLD)
     hearing = asyncio.create_task(ears.listen())
     relay = asyncio.create_task(Relay(parts.database, parts.redis, parts.owner, ears).run(last))
+    sending = asyncio.create_task(_sender(parts, ears).run(last))
     taking = Triggers(parts.database, parts.ground.tables, parts.redis, parts.queue, parts.owner)
     triggers = asyncio.create_task(taking.run(stop))
     scheduler.start()
@@ -95,15 +99,22 @@ async def schedule_and_relay(parts: Parts, stop: asyncio.Event, last: asyncio.Ev
     try:
         stopped = asyncio.create_task(stop.wait())
         # These end before their time only by a defect, which must not go unnoticed.
-        await asyncio.wait([stopped, relay, triggers], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([stopped, relay, sending, triggers], return_when=asyncio.FIRST_COMPLETED)
         scheduler.stop()
         stopped.cancel()
-        await asyncio.gather(relay, triggers)
+        await asyncio.gather(relay, sending, triggers)
     except SQLAlchemyError as e:
         # Its lease could not be given back and runs out by itself.
         log.warning("relay.not_ended", error=str(e))
     finally:
         relay.cancel()
+        sending.cancel()
         triggers.cancel()
         hearing.cancel()
     log.info("scheduler.stopped")
+
+
+def _sender(parts: Parts, ears: Ears) -> Sender:
+    courier = Courier(parts.remotes.poster(parts.clock), parts.ground.vault, parts.clock)
+    # Only spreads what is sent again; nothing secret depends on it.
+    return Sender(parts.database, courier, Random(), parts.owner, ears)  # noqa: S311

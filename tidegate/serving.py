@@ -86,5 +86,8 @@ def _url(host: str, port: int) -> str:
 
 async def run_api(parts: Parts, stop: asyncio.Event) -> None:
     """Serve the API alone until `stop`."""
-    async with present(parts.database, parts.owner, ["api"], parts.clock), serving(parts, ["api"], stop):
+    async with (
+        present(parts.database, parts.owner, ["api"], parts.clock, parts.ground.vault),
+        serving(parts, ["api"], stop),
+    ):
         await stop.wait()

@@ -41,7 +41,7 @@ async def run_everything(parts: Parts, stop: asyncio.Event, early: Sequence[Pope
     settings = parts.settings
     told = parts.redis_url if settings.redis_url is None else None
     async with (
-        present(parts.database, parts.owner, ["api", "scheduler", "relay"], parts.clock),
+        present(parts.database, parts.owner, ["api", "scheduler", "relay"], parts.clock, parts.ground.vault),
         serving(parts, ROLES, stop),
         asyncio.TaskGroup() as group,
     ):

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters import oauth2
 from adapters.base import AuthFailed, Unavailable
@@ -115,8 +116,7 @@ class StoredTokens:
 
     async def _commit(self, held: Held, secrets: Secrets, granted: Granted, now: datetime) -> Token | None:
         """The old refresh token is worth nothing from now on: what took its place must not be lost."""
-        assert held.secret is not None
-        secret = held.secret
+        secret = None
         if granted.refresh_token is not None:
             other = Secrets(secrets.secret, granted.refresh_token)
             secret = self._vault.seal(other.as_text(), credentials.place(self._id))
@@ -125,7 +125,9 @@ class StoredTokens:
         for wait in (*COMMIT_WAITS, None):
             try:
                 async with self._database.write() as connection:
-                    stored = await tokens.commit(connection, self._id, held, secret, token, end)
+                    used = await self._as_sealed_now(connection, held, secrets)
+                    kept = secret or used.secret or ""
+                    stored = await tokens.commit(connection, self._id, used, kept, token, end)
                 return self._token(token, end) if stored else None
             except (SQLAlchemyError, OSError) as e:
                 log.warning("token.not_stored_yet", credential=self._id, error=type(e).__name__)
@@ -133,6 +135,15 @@ class StoredTokens:
                     raise
                 await asyncio.sleep(wait)
         return None
+
+    async def _as_sealed_now(self, connection: AsyncConnection, held: Held, secrets: Secrets) -> Held:
+        """What we used, also if it was sealed with another key meanwhile."""
+        await credentials.locked(connection, self._id)
+        stored = await tokens.get(connection, self._id)
+        if stored is None or stored.secret is None or stored.secret == held.secret:
+            return held
+        same = tokens.secrets_of(self._open(stored.secret, credentials.place(self._id))) == secrets
+        return stored if same else held
 
     async def _keep(self, who: str) -> None:
         while True:

@@ -301,6 +301,23 @@ async def test_a_token_fetched_with_secrets_that_were_replaced_meanwhile_is_not_
     assert await refresh_token(gated) == issuer._consents[1].tokens[-1] != other
 
 
+async def test_a_token_fetched_while_its_secrets_were_sealed_anew_is_stored(
+    gated: House, database: Database, issuer: TokenServer
+) -> None:
+    """A refresh token is given once: if the new one were dropped, the consent would be lost."""
+    issuer.latency = 0.3
+    made = await credential(gated, issuer)
+    async with open_session(AddressGuard(["127.0.0.1/32"])) as session:
+        fetching = asyncio.create_task(of(gated, database, session, made).usable())
+        while not issuer.ledger:  # noqa: ASYNC110 - a request sets no event of ours
+            await asyncio.sleep(0.01)
+        opened = gated.vault.open((await row(gated))["secret"], stored.place(made))
+        await change(gated, secret=gated.vault.seal(opened, stored.place(made)))
+        await fetching
+    assert issuer.issued == 1
+    assert await refresh_token(gated) == await last_consented(issuer)
+
+
 async def test_no_secret_and_no_token_is_in_a_table_or_an_event_or_shown(
     gated: House, issuer: TokenServer, remote: GatedRemote
 ) -> None:
