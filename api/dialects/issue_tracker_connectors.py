@@ -9,8 +9,8 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api import binding, edits, wanted
 from api import credentials as rules
-from api import edits, wanted
 from api.context import Context
 from api.credentials import CredentialChange, NewCredential
 from api.dialects import issue_tracker_params as params_of
@@ -95,8 +95,9 @@ async def create(call: Call[NewConnector, Nothing]) -> ConnectorAnswer:
     )
     async with call.context.database.write() as connection:
         context = replace(call.context, database=Joined(call.context.database, connection))
-        attributes = with_kept({}, _server(KeptServer(), given.params))
-        id_ = (await rules.make(context, credential, attributes)).id
+        server = _server(KeptServer(), given.params)
+        id_ = (await rules.make(context, credential, with_kept({}, server))).id
+        await _bind(context, connection, id_, system, server)
         return await _found(call, connection, id_)
 
 
@@ -121,6 +122,7 @@ async def change(call: Call[ConnectorChange, Nothing]) -> ConnectorAnswer:
         await rules.edit(
             context, id_, _credential(body, before, given), attributes=with_kept(before.attributes, new)
         )
+        await _bind(context, connection, id_, before.system, new)
         if (old.server, old.method) != (new.server, new.method):
             for user in users:
                 await _move(context, connection, user, old, new)
@@ -170,6 +172,21 @@ def _server(before: KeptServer, params: Mapping[str, Any]) -> KeptServer:
         return replace(kept, server="", method=method)
     there = at(server, method)
     return replace(kept, server=there.server, method=there.method)
+
+
+async def _bind(
+    context: Context, connection: AsyncConnection, id_: int, system: str, server: KeptServer
+) -> None:
+    """Bind the secret to the server that it is given for. Raises 422 where it belongs to another one."""
+    if not server.server:
+        return
+    adapters = context.remotes.adapters
+    # Any project will do: which server is asked does not depend on it.
+    anywhere = replace(at(server.server, server.method), project="any")
+    place = binding.place_of(adapters, system, *made(system, system in adapters, anywhere, {}))
+    if problem := await binding.problem(connection, id_, place, context.caller):
+        raise invalid(FieldError(f"params.{SERVER}", problem))
+    await binding.bind(connection, id_, place)
 
 
 async def _users(connection: AsyncConnection, connector: Credential) -> Sequence[Row]:

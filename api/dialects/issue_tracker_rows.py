@@ -125,6 +125,8 @@ _SELECT = (
     .order_by(connections.c.id)
 )
 
+_AS_SELECTED = [column.name for column in _OF_CONNECTION] + ["project", "kind", "username"]
+
 
 def kept_of(attributes: Mapping[str, Any]) -> Kept:
     return msgspec.convert(attributes.get(NAME, {}), Kept)
@@ -191,9 +193,8 @@ async def unreached(connection: AsyncConnection) -> frozenset[int]:
 
 
 def _row(row: RowMapping) -> Row:
-    names = [name for name in Row.__struct_fields__ if name in row and name != "has_secret"]
     return Row(
-        **{name: row[name] for name in names},
+        **{name: row[name] for name in _AS_SELECTED},
         has_secret=bool(row["has_secret"]),
         server=server_of(row["of_credential"]),
         kept=kept_of(row["attributes"]),

@@ -146,3 +146,26 @@ async def test_a_jenkins_connection_is_tested_and_synced(tracker: Tracker) -> No
         connector = await tracker.ask("POST", CONNECTORS, body, 201)
         made = await tracker.connection(connector["id"], params={})
         assert await tracker.ask("POST", f"{PATH}{made['id']}/test/") == {"success": True}
+
+
+async def test_a_secret_stays_with_the_server_that_it_was_given_for(
+    tracker: Tracker, site: JiraCloud
+) -> None:
+    connector = await tracker.connector(
+        issue_tracker_server=site.url, issue_tracker_user="username", issue_tracker_pass="password"
+    )
+    key = await tracker.key_with("write")
+    async with JiraCloud() as other:
+        other.add_account("username", "password")
+        other.add_project("RALLY_PROJECT")
+        params = {"issue_tracker_server": other.url, "issue_tracker_project": "rally_project"}
+        body = {"alias": "x", "connector": connector["id"], "project": 1, "params": params}
+        assert list(await tracker.ask("POST", PATH, body, 400, key)) == ["connector"]
+        assert list(await tracker.ask("POST", TEST, {**body, "system": "jira"}, 400, key)) == ["connector"]
+        path = f"{CONNECTORS}{connector['id']}/"
+        assert list(await tracker.ask("PATCH", path, {"params": params}, 400, key)) == ["params"]
+        assert other.requests() == []
+        own = {**params, "issue_tracker_user": "username", "issue_tracker_pass": "password"}
+        assert await tracker.ask("POST", TEST, {**body, "system": "jira", "params": own}, 200, key)
+        await tracker.ask("POST", PATH, {**body, "params": own}, 201, key)
+        await tracker.ask("PATCH", path, {"params": {**params, "issue_tracker_pass": "new"}}, key=key)
