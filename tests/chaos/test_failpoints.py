@@ -129,6 +129,11 @@ async def another(town: Town, victim: Role) -> None:
         await town.start_all(victim.name)
 
 
+async def a_sync_is_there(town: Town) -> bool:
+    async with town.database.read() as connection:
+        return (await connection.execute(select(syncs.c.id))).first() is not None
+
+
 @GIVEN
 @pytest.mark.parametrize("step", list(Step))
 async def test_a_process_that_dies_at_any_step_costs_nothing(town: Town, step: Step) -> None:
@@ -140,7 +145,6 @@ async def test_a_process_that_dies_at_any_step_costs_nothing(town: Town, step: S
     await drive(town, victim)
     await another(town, victim)
     assert victim.said("failpoint.reached", step=step)
+    await town.until(lambda: a_sync_is_there(town), GOES_ON_WITHIN, "what was asked for has its sync")
     await town.all_end(within=GOES_ON_WITHIN)
-    async with town.database.read() as connection:
-        assert (await connection.execute(select(syncs.c.id))).first() is not None
     await truth.holds(town)
