@@ -95,11 +95,14 @@ async def clock(connection: AsyncConnection) -> datetime:
 class Database:
     """One per process. `read` and `write` give a connection inside a transaction."""
 
-    def __init__(self, url: str, schema: str = "tidegate", pool: int = 8) -> None:
-        """`url` is SQLAlchemy's, with an async driver. `schema` is PostgreSQL's and ignored by SQLite."""
+    def __init__(self, url: str, schema: str = "tidegate", pool: int = 8, idle_seconds: int = 10) -> None:
+        """`url` is SQLAlchemy's, with an async driver. The rest is PostgreSQL's and ignored by SQLite.
+
+        A process that is frozen in a transaction for `idle_seconds` loses its locks, as it loses its leases.
+        """
         self.is_sqlite = url.startswith("sqlite")
         self.schema = schema
-        self.engine = _sqlite(url) if self.is_sqlite else _postgresql(url, schema, pool)
+        self.engine = _sqlite(url) if self.is_sqlite else _postgresql(url, schema, pool, idle_seconds)
         # One writer per process: SQLite has one writer anyway, and waiting here is fair and cheap.
         self._writing: asyncio.Lock | None = asyncio.Lock() if self.is_sqlite else None
 
@@ -176,7 +179,7 @@ def _sqlite(url: str) -> AsyncEngine:
     return engine
 
 
-def _postgresql(url: str, schema: str, pool: int) -> AsyncEngine:
+def _postgresql(url: str, schema: str, pool: int, idle_seconds: int) -> AsyncEngine:
     return create_async_engine(
         url,
         pool_size=pool,
@@ -187,8 +190,7 @@ def _postgresql(url: str, schema: str, pool: int) -> AsyncEngine:
                 "search_path": schema,
                 "application_name": "tidegate",
                 "jit": "off",
-                # A process that is frozen in a transaction loses its locks when it loses its leases.
-                "idle_in_transaction_session_timeout": "10s",
+                "idle_in_transaction_session_timeout": f"{idle_seconds}s",
             },
             "command_timeout": 60,
             "timeout": 10,

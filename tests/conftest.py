@@ -70,7 +70,8 @@ async def empty_database(database_kind: str, tmp_path: Path) -> AsyncIterator[Da
         return
     schema = f"t_{uuid4().hex}"
     url = os.environ[POSTGRES].replace("postgresql://", "postgresql+asyncpg://", 1)
-    made = Database(url, schema)
+    # The machine may be so busy that a test stands still for longer than a worker may.
+    made = Database(url, schema, idle_seconds=60)
     yield made
     await drop_schema(made, schema)
     await made.close()
