@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from api.ui import charts, words
+from api.ui import charts, happened, words
 
 HERE = Path(__file__).parent
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -42,6 +42,7 @@ class Looks:
         made.globals["version"] = self.version
         made.globals["charts"] = charts
         made.globals["words"] = words
+        made.globals["happened"] = happened
         made.filters.update(words.FILTERS)
         made.globals["parts"] = made.get_template("parts.html").module
         return made

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from api.ui import files, overview, signing
+from api.ui import acting, adding, connection, editing, files, hooks, overview, records, signing
 from api.ui.counts import Counts
 from api.ui.front import add_views
 
@@ -10,6 +10,13 @@ ROUTES = (
     *signing.ROUTES,
     *files.ROUTES,
     *overview.ROUTES,
+    # Before a connection: `new` is no id.
+    *adding.ROUTES,
+    *connection.ROUTES,
+    *acting.ROUTES,
+    *editing.ROUTES,
+    *records.ROUTES,
+    *hooks.ROUTES,
 )
 
 

@@ -16,9 +16,9 @@ export function begin() {
   }
   form.addEventListener("change", (change) => {
     if (change.target.name === "system") recognise();
-    if (change.target.name === "credential" || change.target.name === "kind") fields();
+    fields();
   });
-  document.addEventListener("filled", fields);
+  document.addEventListener("filled", kept);
   document.addEventListener("click", (click) => {
     if (click.target.closest("[data-my-zone]")) zone();
   });
@@ -69,10 +69,12 @@ function times() {
 
 // Only what belongs to the choice is there to be filled in.
 function fields() {
-  const credential = form.querySelector("[name=credential]:checked")?.value;
-  const kind = form.querySelector("[name=kind]")?.value;
-  for (const block of form.querySelectorAll("[data-of-credential]")) {
-    block.hidden = block.dataset.ofCredential !== credential;
+  const credential = form.elements.credential?.value;
+  const kind = form.elements.kind?.value;
+  for (const name of ["credential", "project", "which"]) {
+    for (const block of form.querySelectorAll(`[data-of-${name}]`)) {
+      block.hidden = block.getAttribute(`data-of-${name}`) !== form.elements[name]?.value;
+    }
   }
   for (const block of form.querySelectorAll("[data-of-kind]")) {
     block.hidden = credential !== "new" || !block.dataset.ofKind.split(" ").includes(kind);
@@ -81,6 +83,17 @@ function fields() {
   const often = form.querySelector("[name=often]");
   const other = document.getElementById("other-frequency");
   if (often && other) other.hidden = often.value !== "other";
+}
+
+// A new credential that works is one to choose from now on.
+function kept() {
+  const told = document.querySelector("[data-kept]");
+  const choice = form.elements.credential;
+  if (told && choice && ![...choice.options].some((one) => one.value === told.dataset.kept)) {
+    choice.prepend(new Option(told.dataset.keptName, told.dataset.kept));
+    choice.value = told.dataset.kept;
+  }
+  fields();
 }
 
 function zone() {

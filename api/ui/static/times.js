@@ -15,6 +15,9 @@ export function tell(within) {
       time.title = `${new Date(moment).toLocaleString()} (${time.title})`;
     }
   }
+  for (const time of within.querySelectorAll("time[data-lasting]")) {
+    set(time, span(Math.max(0, (now - Date.parse(time.dateTime)) / 1000)));
+  }
   for (const time of within.querySelectorAll("time[data-clock]")) {
     set(time, new Date(time.dateTime).toLocaleTimeString());
   }
