@@ -10,6 +10,7 @@ import msgspec
 from events.envelope import dressed
 from store import outbox
 from store.database import clock, to_text
+from store.health import Problem
 from store.outbox import Event
 from tidegate.commands import show
 from tidegate.commands.reach import named
@@ -62,17 +63,25 @@ async def _print(ground: Ground, at: int, only: int | None, *, follow: bool, pla
 
 
 class _Data(msgspec.Struct):
-    """The few members of either type of event that a line shows."""
+    """The few members of any type of event that a line shows."""
 
     state: str = ""
     scope: str = ""
     trigger: str = ""
     health: str = ""
     cause: str | None = None
+    name: str = ""
+    enabled: bool = False
+    reason: Problem | None = None
 
 
 def _line(event: Event) -> str:
     data = msgspec.json.decode(event.data, type=_Data)
+    if event.subscription_id:
+        switched = "on" if data.enabled else "off"
+        told = f": {data.reason.message}" if data.reason else ""
+        what = f"subscription {event.subscription_id}  {data.name} switched {switched}{told}"
+        return f"{to_text(event.at)}  {event.position}  {what}"
     what = f"{data.state} ({data.scope}, {data.trigger})" if data.state else data.health
     why = f": {data.cause}" if data.cause else ""
     return f"{to_text(event.at)}  {event.position}  connection {event.connection_id}  {what}{why}"

@@ -133,6 +133,8 @@ def line_of(
     event: Mapping[str, object], names: Mapping[int, str], since_change: float | None = None
 ) -> str | None:
     """An event as a line for people; None for progress, and for what is not of the demo."""
+    if event["type"] not in ("io.tidegate.status", "io.tidegate.connection_status"):
+        return None
     connection_id = int(str(event["source"]).rpartition("/")[2])
     data = event["data"]
     name = names.get(connection_id)
