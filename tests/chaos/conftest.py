@@ -1,5 +1,6 @@
 """Which servers the towns stand on: embedded ones always, others where they are given."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,6 +9,22 @@ import pytest
 from tests.chaos.servers import OwnRedis, own_redis
 from tests.chaos.standing import town_on
 from tests.chaos.town import Town
+
+SEED = "CHAOS_SEED"
+
+
+def pytest_report_header() -> str:
+    return f"{SEED}={_seed()}"
+
+
+def _seed() -> int:
+    return int(os.environ.get(SEED) or 1)
+
+
+@pytest.fixture
+def seed() -> int:
+    """What all that is left to chance begins with: the same seed, the same faults."""
+    return _seed()
 
 
 @pytest.fixture

@@ -47,6 +47,38 @@ async def test_a_database_that_crashes_stops_no_process(town: Town, cluster: Own
     await truth.holds(town)
 
 
+async def test_a_database_that_is_away_for_a_while_stops_no_process(town: Town, cluster: OwnPostgres) -> None:
+    await town.start_all("api", "scheduler", "worker", "worker")
+    running, asked = await town.connections(["TIDE", "SURF"], 60)
+    town.jira.hold(after=3)
+    sync_id = await town.sync(running)
+    await town.stands_at(sync_id, 3)
+    await cluster.stop()
+    town.jira.open()
+    await town.until(lambda: answers(town, "/readyz", 503), 60, "the API says that it is not ready")
+    assert await answers(town, "/healthz", 200)
+    await town.until(lambda: missed(town), 60, "every process misses the database")
+    town.nobody_died()
+    await cluster.start()
+    await town.until(lambda: answers(town, "/readyz", 200), PROMISED, "the API is ready again")
+    await town.sync(asked)
+    await town.all_end()
+    assert (await town.one(sync_id))["counters"]["issues"]["read"] == 60
+    await truth.holds(town)
+
+
+async def answers(town: Town, path: str, status: int) -> bool:
+    async with town.http.get(town.url + path) as answer:
+        return answer.status == status
+
+
+async def missed(town: Town) -> bool:
+    words = ("lease.beat_failed", "presence.failed", "scheduler.tick_failed", "worker.database_failed")
+    return all(
+        any(word in role.text() for word in words) for role in town.named("worker") + town.named("scheduler")
+    )
+
+
 async def test_a_process_that_stands_still_in_a_transaction_holds_nobody_up(town: Town) -> None:
     await town.start_all("api", "scheduler", "worker")
     (connection_id,) = await town.connections(["TIDE"], 20)

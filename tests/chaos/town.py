@@ -232,13 +232,13 @@ class Town:
             states = set((await connection.execute(select(syncs.c.state))).scalars())
         assert states == {"succeeded"}
 
-    async def ends(self, sync_id: int) -> None:
+    async def ends(self, sync_id: int, within: float = 30.0) -> None:
         """Wait until a sync has succeeded."""
 
         async def succeeded() -> bool:
             return bool((await self.one(sync_id))["state"] == "succeeded")
 
-        await self.until(succeeded, 30, f"sync {sync_id} succeeds")
+        await self.until(succeeded, within, f"sync {sync_id} succeeds")
 
     @asynccontextmanager
     async def redis(self) -> AsyncIterator[Redis]:

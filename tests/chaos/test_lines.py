@@ -1,0 +1,114 @@
+"""Lines that are slow, break, or lose an answer: to Redis, to the database, to a remote."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from store.database import Database
+from tests.chaos import truth
+from tests.chaos.proxy import proxy_to
+from tests.chaos.servers import OwnRedis, own_redis
+from tests.chaos.standing import town_in, town_on
+from tests.chaos.town import Town
+from tests.conftest import POSTGRES
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+
+ISSUES = 60
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncIterator[OwnRedis]:
+    async with own_redis(tmp_path) as server:
+        yield server
+
+
+def on_sqlite(folder: Path) -> Database:
+    return Database(f"sqlite+aiosqlite:///{folder}/tidegate.db")
+
+
+@pytest.mark.redis_server
+async def test_a_redis_behind_a_slow_line_that_breaks_ends_no_process(
+    own: OwnRedis, seed: int, tmp_path: Path
+) -> None:
+    folder = tmp_path / "town"
+    async with (
+        proxy_to(own.url, seed) as (proxy, url),
+        town_in(on_sqlite(folder), folder, {"TIDEGATE_REDIS_URL": url}) as town,
+    ):
+        await town.start_all("api", "scheduler", "worker", "worker")
+        made = await town.connections(["TIDE", "SURF", "SAND", "WIND"], ISSUES)
+        weather = proxy.weather
+        weather.latency, weather.jitter, weather.cuts = 0.5, 0.2, 0.01
+        first = await asyncio.gather(*(town.sync(one) for one in made))
+        await asyncio.gather(*(town.ends(one, within=120) for one in first))
+        proxy.cut_all()
+        again = await asyncio.gather(*(town.sync(one) for one in made))
+        await asyncio.gather(*(town.ends(one, within=120) for one in again))
+        town.nobody_died()
+        weather.latency = weather.jitter = weather.cuts = 0.0
+        # No page was claimed by two: each claim that read began where the one before had ended.
+        assert {(await town.one(one))["counters"]["issues"]["read"] for one in first} == {ISSUES}
+        await truth.holds(town)
+
+
+@pytest.mark.redis_server
+async def test_a_redis_that_takes_nothing_more_loses_no_sync(own: OwnRedis, tmp_path: Path) -> None:
+    folder = tmp_path / "town"
+    async with town_in(on_sqlite(folder), folder, {"TIDEGATE_REDIS_URL": own.url}) as town:
+        await town.start_all("api", "scheduler", "worker")
+        running, asked = await town.connections(["TIDE", "SURF"], ISSUES)
+        town.jira.hold(after=2)
+        await town.stands_at(await town.sync(running), 2)
+        async with town.redis() as redis:
+            await redis.config_set("maxmemory", "1")
+            # The sync is in the database, whatever becomes of the ring.
+            await town.sync(asked)
+            town.jira.open()
+            await town.until(lambda: refused(town), 30, "a ring is refused for want of memory")
+            town.nobody_died()
+            await redis.config_set("maxmemory", "0")
+        await town.all_end()
+        await truth.holds(town)
+
+
+async def refused(town: Town) -> bool:
+    return any("maxmemory" in role.text() for role in town.roles)
+
+
+@pytest.mark.postgres
+@pytest.mark.redis_server
+async def test_a_commit_whose_answer_is_lost_was_made_once(own: OwnRedis, seed: int, tmp_path: Path) -> None:
+    async with (
+        proxy_to(os.environ[POSTGRES], seed) as (proxy, url),
+        town_on(tmp_path / "town", own) as town,
+    ):
+        await town.start_all("api", "scheduler")
+        worker = await town.start("worker", TIDEGATE_DATABASE_URL=url)
+        await town.all_work([worker])
+        weather = proxy.weather
+        # Claims, plans, pages and ends alike: whatever is the fifth commit, and the tenth ...
+        weather.swallow, weather.each, weather.times = b"COMMIT", 5, 6
+        for connection_id in await town.connections(["TIDE", "SURF"], ISSUES):
+            await town.sync(connection_id)
+        await town.all_end(within=150)
+        assert proxy.count("swallowed") >= 3
+        await truth.holds(town)
+
+
+async def test_a_line_to_the_remote_that_breaks_delays_and_loses_nothing(town: Town, seed: int) -> None:
+    async with proxy_to(town.jira.url, seed) as (proxy, url):
+        await town.start_all("api", "scheduler", "worker")
+        proxy.weather.latency, proxy.weather.cuts = 0.02, 0.15
+        real, town.jira.url = town.jira.url, url
+        made = await town.connections(["TIDE", "SURF"], ISSUES)
+        town.jira.url = real
+        for connection_id in made:
+            await town.sync(connection_id)
+        await town.all_end(within=150)
+        assert proxy.count("cut") > 0
+        proxy.weather.cuts = 0.0
+        await truth.holds(town)
