@@ -17,6 +17,7 @@ from store.syncs import Ring
 from tests.described import Description
 from tests.house import House, open_house
 from tests.shelf import Shelf
+from tests.support import LOOPBACK
 
 DESCRIBED = Description(ROUTES)
 PUBLIC_URL = "https://tidegate.example/here"
@@ -113,15 +114,20 @@ class Api:
 
 @asynccontextmanager
 async def serving_api(
-    stored: Database, adapters: Mapping[str, type[Adapter]] = ADAPTERS, **values: Any
+    stored: Database,
+    adapters: Mapping[str, type[Adapter]] = ADAPTERS,
+    allow: Sequence[str] = LOOPBACK,
+    **values: Any,
 ) -> AsyncIterator[Api]:
-    """The API over an empty database. `values` replace members of its context."""
+    """The API over an empty database, allowed to reach some networks. `values` replace members of its
+    context.
+    """
 
     async def ready() -> Mapping[str, bool]:
         return {"scheduler": True, "worker": True}
 
     rope = Rope()
-    async with open_house(stored, adapters) as house:
+    async with open_house(stored, adapters, allow=allow) as house:
         context = Context(
             database=stored,
             tables=house.deps.tables,

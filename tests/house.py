@@ -150,12 +150,13 @@ async def open_house(
     adapters: Mapping[str, type[Adapter]] = ADAPTERS,
     slice_seconds: float = 10.0,
     proxy: str | None = None,
+    allow: Sequence[str] = LOOPBACK,
 ) -> AsyncIterator[House]:
     """The parts that a worker needs, on a migrated database. A `proxy` stands in for the vendors' hosts."""
     tables = StreamTables(adapters.values())
     await migrate(database, tables)
     vault = Vault([Secret("a key that only tests use")])
-    guard = AddressGuard(LOOPBACK)
+    guard = AddressGuard(allow)
     async with open_session(guard, proxied=proxy is not None) as session:
         remotes = Remotes(adapters, session, LocalBudget(utc_now), vault, database, proxy, guard)
         deps = Deps(
