@@ -46,13 +46,15 @@ class Bearer:
         return "Bearer " + self._reveal()
 
 
+def secrets_in(authorization: str | None) -> list[str]:
+    """What of a header's value must not be seen: all that follows the kind, and the secret within it."""
+    kind, _, value = (authorization or "").partition(" ")
+    return [value, b64decode(value).decode().partition(":")[2]] if kind == "Basic" else [value]
+
+
 def masked(body: bytes, authorization: str) -> bytes:
     """A refusal without the credential that it was given to: there are remotes that say it back."""
-    kind, _, value = authorization.partition(" ")
-    texts = [value]
-    if kind == "Basic":
-        texts.append(b64decode(value).decode().partition(":")[2])
-    for text in texts:
+    for text in secrets_in(authorization):
         if len(text) >= SHORTEST:
             for form in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
                 body = body.replace(form.encode(), MASK)

@@ -1,12 +1,15 @@
 """The budget of a host: so that no more is asked than is agreed. Here the one for a single process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
+import msgspec
+
 from adapters.base import RateLimited
+from adapters.reply import Reply
 
 Lane = Literal["bulk", "records"]
 AT_ONCE = timedelta(0)
@@ -19,14 +22,35 @@ class Place:
         self.good = True
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """A request that is about to be made, after so many seconds of waiting for the budget."""
+
+    method: str
+    url: str
+    authorization: str | None
+    waited: float
+
+    def __repr__(self) -> str:
+        # The URL can hold a query, and the header is a secret.
+        return f"<Asked {self.method}>"
+
+
+#: Awaits the answer to a request in its caller's place, and gives it back as it is.
+Watch = Callable[[Asked, Awaitable[Reply]], Awaitable[Reply]]
+
+
 class Meter:
-    """Counts what a sync cost: requests made, bytes received, seconds spent waiting for the budget."""
+    """Counts what a sync cost: requests made, bytes received, seconds spent waiting for the budget.
+
+    With a `watch` that is told of each request, too.
+    """
 
     def __init__(self, requests: int = 0, received: int = 0, waited: float = 0.0) -> None:
         """Counting goes on from what earlier slices of the sync came to."""
         self.requests = requests
         self.bytes = received
         self.waited = waited
+        self.watch: Watch | None = None
 
 
 class Budget(Protocol):

@@ -22,7 +22,7 @@ from adapters.base import (
     Unavailable,
     Unreadable,
 )
-from adapters.budget import Budget, Lane, LocalBudget, Meter, Place, wait_or_raise
+from adapters.budget import Asked, Budget, Lane, LocalBudget, Meter, Place, wait_or_raise
 from adapters.guard import AddressBlocked, AddressGuard
 from adapters.reply import Reply, decode, error_of, limit_reason, mended, retry_after, strained
 
@@ -288,7 +288,11 @@ class Http:
             sent = time.monotonic()
             self._meter.waited += sent - started
             self._meter.requests += 1
-            reply = await self._exchange(method, url, sending, body)
+            answer = self._exchange(method, url, sending, body)
+            if watch := self._meter.watch:
+                reply = await watch(Asked(method, str(url), authorization, sent - started), answer)
+            else:
+                reply = await answer
             place.good = reply.status < 500 and reply.status != 429 and not strained(reply)
         self._meter.bytes += len(reply.body)
         if authorization and reply.status >= 400:

@@ -31,6 +31,7 @@ are problem documents that name the field. Lists have a `limit` and a `cursor`: 
 #: Modules that speak of the same thing.
 _TAGS = {
     "checks": "connections",
+    "debug_log": "connections",
     "hooks": "webhooks",
     "listing": "connections",
     "live": "events",

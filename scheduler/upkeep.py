@@ -6,7 +6,18 @@ from datetime import timedelta
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from store import audit, claims, connections, deliveries, idempotency, outbox, sendings, syncs, webhooks
+from store import (
+    audit,
+    claims,
+    connections,
+    debug_log,
+    deliveries,
+    idempotency,
+    outbox,
+    sendings,
+    syncs,
+    webhooks,
+)
 from store.database import Database, clock, now
 from store.schema import connections as table
 from store.schema import host_pauses, processes
@@ -18,6 +29,8 @@ SYNCS_KEPT = timedelta(days=90)
 DELIVERIES_KEPT = timedelta(days=7)
 WEBHOOKS_AGAIN = timedelta(hours=1)
 PROCESSES_KEPT = timedelta(hours=1)
+#: Of debug logs so many lines are forgotten in one transaction.
+LINES = 2000
 _BATCH = 200
 
 
@@ -74,7 +87,7 @@ async def webhooks_due(database: Database) -> Sequence[int]:
 
 async def forget(database: Database) -> None:
     """Delete what is past keeping, some of each kind at a time: events, syncs, deliveries, answers, entries
-    of the audit log, processes long gone.
+    of the audit log, processes long gone, debug logs.
     """
     async with database.write() as connection:
         at = await clock(connection)
@@ -85,6 +98,21 @@ async def forget(database: Database) -> None:
         await idempotency.forget(connection, at - idempotency.KEPT)
         await audit.forget(connection, at - audit.KEPT)
         await _forget_processes(connection)
+    await _forget_debug_logs(database)
+
+
+async def _forget_debug_logs(database: Database) -> None:
+    """Lines that are old, and those of each connection that are too many."""
+    forgotten = LINES
+    while forgotten == LINES:
+        async with database.write() as connection:
+            old = await clock(connection) - debug_log.KEPT
+            forgotten = await debug_log.forget(connection, old, LINES)
+    async with database.read() as connection:
+        long = await debug_log.too_long(connection)
+    for connection_id in long:
+        async with database.write() as connection:
+            await debug_log.trim(connection, connection_id)
 
 
 async def _forget_processes(connection: AsyncConnection) -> None:

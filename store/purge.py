@@ -4,7 +4,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store import census
-from store.schema import connections, cursors, quarantine
+from store.schema import connections, cursors, debug_log, quarantine
 from store.streams import StreamTables
 
 #: Rows per transaction and table: on SQLite nobody else writes meanwhile.
@@ -32,7 +32,7 @@ async def purge_some(connection: AsyncConnection, tables: StreamTables) -> bool:
         )
         left += gone.rowcount
     if not left:
-        for kept in (quarantine, cursors):
+        for kept in (quarantine, cursors, debug_log):
             await connection.execute(kept.delete().where(kept.c.connection_id == connection_id))
         await connection.execute(update(connections).where(c.id == connection_id).values(purge=False))
     return True

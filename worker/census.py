@@ -53,6 +53,8 @@ async def count_keys(work: "Slice", part: Part) -> Part:
             work.measure()
             part = await commit_keys(work.deps.database, work.target, part, keys, work.progress)
             work.current = part
+            if work.journal:
+                work.journal.keys(part, keys)
             if part.done or work.over:
                 return part
     return work.touch(replace(part, done=True))

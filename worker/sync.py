@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random
@@ -32,6 +32,7 @@ from adapters.base import (
 )
 from adapters.http import Meter
 from config.failpoints import Step, passed
+from config.logs import Redactor
 from store import claims, connections, parts, records, rows
 from store.connections import Connection
 from store.database import Database
@@ -41,6 +42,7 @@ from store.streams import StreamTables, analyse
 from store.syncs import Counts, LostLeaseError, Ring, Sync
 from worker import census, ending
 from worker.ahead import ahead
+from worker.journal import Journal
 from worker.outcome import End, Outcome, PassOn, conclude, gives_up_on, problem_of, wait, whole_connection
 from worker.remote import Remotes
 
@@ -66,6 +68,8 @@ class Deps(msgspec.Struct, frozen=True):
     random: Random
     slice_seconds: float = SLICE_SECONDS
     turn_seconds: float = TURN_SECONDS
+    #: What debug logs are masked by.
+    redactor: Redactor = msgspec.field(default_factory=Redactor)
 
 
 class Slice(msgspec.Struct):
@@ -85,6 +89,8 @@ class Slice(msgspec.Struct):
     current: Part | None = None
     #: A page answered another question than the pages before this sync, so that a census is wanted.
     renewed: bool = False
+    #: The debug log, for a connection with `debug`.
+    journal: Journal | None = None
 
     @property
     def sync(self) -> Sync:
@@ -102,6 +108,8 @@ class Slice(msgspec.Struct):
 
     def touch(self, part: Part) -> Part:
         self.touched.append(part)
+        if self.journal and part.error:
+            self.journal.error(part.error, part)
         return part
 
 
@@ -135,6 +143,12 @@ async def _run(deps: Deps, sync: Sync, now: datetime) -> Sequence[Ring]:
     except BadTarget as e:
         refused = QueryRejected(f"{e.field}: {e.message}")
         return await ending.write(deps, sync, progress, End("failed", {}, problem_of(refused), failure=True))
+    async with work.journal or nullcontext():
+        return await _to_its_end(work)
+
+
+async def _to_its_end(work: Slice) -> Sequence[Ring]:
+    deps, sync, progress = work.deps, work.sync, work.progress
     try:
         outcome = await _work(work)
     except Later as e:
@@ -146,7 +160,10 @@ async def _run(deps: Deps, sync: Sync, now: datetime) -> Sequence[Ring]:
         await asyncio.shield(ending.write(deps, sync, progress, PassOn(), work.touched))
         raise
     work.measure()
-    return await ending.write(deps, sync, progress, outcome, work.touched)
+    rings = await ending.write(deps, sync, progress, outcome, work.touched)
+    if work.journal:
+        work.journal.ended(outcome)
+    return rings
 
 
 async def _open(deps: Deps, sync: Sync, now: datetime, progress: Progress) -> Slice:
@@ -165,7 +182,11 @@ async def _open(deps: Deps, sync: Sync, now: datetime, progress: Progress) -> Sl
         quarantined = await records.is_quarantined(connection, of.id)
     chosen = None if of.streams is None else frozenset(of.streams)
     target = Target(sync, deps.owner, of.system, deps.tables, quarantined, chosen, adapter.overlap)
-    return Slice(deps, target, of, adapter, clock, meter, progress, began + deps.slice_seconds, [])
+    work = Slice(deps, target, of, adapter, clock, meter, progress, began + deps.slice_seconds, [])
+    if of.debug:
+        work.journal = Journal(deps.database, deps.redactor, sync, clock)
+        meter.watch = work.journal.watch
+    return work
 
 
 async def _work(work: Slice) -> Outcome:
@@ -257,6 +278,8 @@ async def _plan(work: Slice) -> None:
             except AdapterError as e:
                 if isinstance(e, Later) or whole_connection(e):
                     raise
+                if work.journal:
+                    work.journal.error(problem_of(e))
                 planned.append(Planned(feed.name, Partition("all"), problem_of(e)))
     planned += [Planned(NAMED, Partition(stream)) for stream in work.sync.keys]
     async with work.deps.database.write() as connection:
@@ -344,6 +367,8 @@ async def _commit(work: Slice, part: Part, prepared: Prepared, missing: Sequence
     before = work.progress.counters
     after = await commit_page(deps.database, work.target, part, prepared, work.progress, missing)
     work.current = after
+    if work.journal:
+        work.journal.page(after, prepared, before, work.progress.counters)
     for stream, counts in work.progress.counters.items():
         if _grown(before[stream].new if stream in before else 0, counts.new):
             await analyse(deps.database, deps.tables.get(work.connection.system, stream))

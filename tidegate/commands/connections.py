@@ -1,5 +1,6 @@
 """`tidegate connections`: what is kept in step, how often, and how it stands."""
 
+import asyncio
 from collections.abc import Mapping
 
 import click
@@ -9,15 +10,20 @@ from msgspec.structs import replace
 from api import edits
 from api.access import ADMIN
 from api.connections import NewConnection, answer, wanted_of
+from api.debug_log import answer as told
 from store import connections as stored
+from store import debug_log
 from store.connections import Connection
 from store.database import to_text
+from store.debug_log import MOST, Line
 from tidegate.commands import show
 from tidegate.commands.reach import context, named, pairs
 from tidegate.commands.session import WrongUse, on_ground
 from tidegate.compose import Ground
 
 ALL = 1_000_000
+LOOK_SECONDS = 0.25
+BATCH = 500
 COLUMNS = ("id", "name", "system", "health", "cause", "frequency", "last success", "next due")
 
 
@@ -136,25 +142,75 @@ def _new(values: Mapping[str, object]) -> NewConnection:
 @click.argument("name", metavar="CONNECTION")
 def enable(name: str) -> None:
     """Enable a connection; with a frequency it is due at once."""
-    _set(name, enabled=True)
+    _set(name, "enabled", enabled=True)
 
 
 @connections.command(epilog="Example: tidegate connections disable team")
 @click.argument("name", metavar="CONNECTION")
 def disable(name: str) -> None:
     """Disable a connection: what runs for it is cancelled, its records stay."""
-    _set(name, enabled=False)
+    _set(name, "disabled", enabled=False)
 
 
-def _set(name: str, *, enabled: bool) -> None:
+@connections.command(epilog="Example: tidegate connections debug team")
+@click.argument("name", metavar="CONNECTION")
+@click.option("--off", is_flag=True, help="Log no more; what was logged stays for 7 days.")
+def debug(name: str, off: bool) -> None:
+    """Have the syncs of a connection log all that they do, from their next slice on.
+
+    `tidegate connections log` shows it.
+    """
+    _set(name, "debugged no more" if off else "debugged from now on", debug=not off)
+
+
+def _set(name: str, said: str, **values: bool) -> None:
     async def main(ground: Ground) -> None:
         async with ground.database.read() as connection:
             found = await named(connection, name)
         async with context(ground) as rules:
-            after = await edits.edit(rules, found.id, lambda wanted: replace(wanted, enabled=enabled))
-        click.echo(f"Connection {after.id} {after.name} is {'enabled' if enabled else 'disabled'}.")
+            after = await edits.edit(rules, found.id, lambda wanted: replace(wanted, **values))
+        click.echo(f"Connection {after.id} {after.name} is {said}.")
 
     on_ground(main)
+
+
+@connections.command(epilog="Example: tidegate connections log team --follow")
+@click.argument("name", metavar="CONNECTION")
+@click.option("--follow", is_flag=True, help="Go on printing what its syncs do from now on, until Ctrl-C.")
+@click.option("--sync", "sync_id", type=int, metavar="ID", help="Only of this sync.")
+@click.option("--limit", type=click.IntRange(0, MOST), default=100, show_default=True, help="The last lines.")
+@click.option("--json", "json_", is_flag=True, help="One JSON object a line.")
+def log(name: str, follow: bool, sync_id: int | None, limit: int, json_: bool) -> None:
+    """What the syncs of a connection did while it was debugged, the newest last."""
+
+    async def main(ground: Ground) -> None:
+        async with ground.database.read() as connection:
+            found = await named(connection, name)
+            last = await debug_log.listed(connection, found.id, None, limit, sync_id)
+            newest = last or await debug_log.listed(connection, found.id, None, 1)
+        if not found.debug:
+            off = f"{found.name} is not debugged now; `tidegate connections debug {found.id}` has it logged."
+            click.echo(off, err=True)
+        for line in reversed(last):
+            click.echo(_line(line, json_=json_))
+        at = newest[0].id if newest else 0
+        while follow:
+            async with ground.database.read() as connection:
+                more = await debug_log.after(connection, found.id, at, BATCH, sync_id)
+            for line in more:
+                click.echo(_line(line, json_=json_))
+                at = line.id
+            if len(more) < BATCH:
+                await asyncio.sleep(LOOK_SECONDS)
+
+    on_ground(main)
+
+
+def _line(line: Line, *, json_: bool) -> str:
+    if json_:
+        return msgspec.json.encode(told(line)).decode()
+    detail = "  ".join(f"{name}={value}" for name, value in line.detail.items())
+    return f"{to_text(line.at)}  sync {line.sync_id}  {line.event}  {detail}"
 
 
 @connections.command(epilog="Example: tidegate connections remove team --records delete --yes")

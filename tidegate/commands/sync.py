@@ -239,6 +239,8 @@ async def _followed(ground: Ground, sync: Sync, patience: timedelta, progress: s
     if not alone:
         return await follow_sync(database, sync.id, time, patience, progress)
     async with open_remotes(ground, LocalBudget(time)) as remotes:
-        deps = Deps(database, ground.tables, remotes, owner_name(), lambda: False, Random())  # noqa: S311 - spreads retries
+        spread = Random()  # noqa: S311 - spreads retries
+        known = ground.redactor
+        deps = Deps(database, ground.tables, remotes, owner_name(), lambda: False, spread, redactor=known)
         async with working(deps, sync, time):
             return await follow_sync(database, sync.id, time, patience, progress)
