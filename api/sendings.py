@@ -15,10 +15,10 @@ from api.problems import ProblemError, not_found
 from api.routing import Call, Route
 from api.shapes import Id, Moment, Nothing, Word, moment
 from api.subscribing import hasten, seen
+from api.syncs import time_in
 from events.attempt import Courier, Outcome
 from events.envelope import dressed, ping
 from store import audit, outbox, sendings, subscriptions
-from store.database import to_moment
 from store.health import Problem
 from store.outgoing import sendings as table
 from store.sendings import Attempt, Sending, State
@@ -163,10 +163,10 @@ async def listed(call: Call[Nothing, DeliveryQuery]) -> Deliveries:
         for column, value in ((c.state, query.state), (c.type, query.type), (c.uid, query.event_id))
         if value is not None
     ]
-    if query.since is not None:
-        filters.append(c.last_at >= to_moment(query.since))
-    if query.until is not None:
-        filters.append(c.last_at < to_moment(query.until))
+    if (since := time_in("since", query.since)) is not None:
+        filters.append(c.last_at >= since)
+    if (until := time_in("until", query.until)) is not None:
+        filters.append(c.last_at < until)
     async with call.context.database.read() as connection:
         one = await seen(call.context, connection, call.id("subscription"))
         before = after_id(call.request, query)

@@ -1,7 +1,7 @@
 """Syncs: opened by hand, looked at, cancelled."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -155,9 +155,9 @@ async def _listed(call: Call[Any, Any], connection_id: int | None) -> Syncs:
     asked["connection_id"] = connection_id
     filters = [table.c[name] == value for name, value in asked.items() if value is not None]
     filters += call.caller.limits_connection(table.c.connection_id)
-    if (since := _moment("since", query.since)) is not None:
+    if (since := time_in("since", query.since)) is not None:
         filters.append(table.c.queued_at >= since)
-    if (until := _moment("until", query.until)) is not None:
+    if (until := time_in("until", query.until)) is not None:
         filters.append(table.c.queued_at < until)
     async with call.context.database.read() as connection:
         before = after_id(call.request, query)
@@ -166,10 +166,11 @@ async def _listed(call: Call[Any, Any], connection_id: int | None) -> Syncs:
     return Syncs([answer(one) for one in page.items], page.next)
 
 
-def _moment(name: str, text: str | None) -> datetime | None:
+def time_in(name: str, text: str | None) -> datetime | None:
+    """A time among the parameters of a query. Raises 422 for one that is in no calendar."""
     try:
-        return None if text is None else datetime.fromisoformat(text)
-    except ValueError:
+        return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise invalid(FieldError(name, "There is no such time.")) from None
 
 

@@ -34,6 +34,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
         await served.credential()
         made = await served.shelf("shelf.example/3")
         await served.synced(made["id"])
+        await served.post("/v1/subscriptions", {"name": "one", "url": "http://127.0.0.1:9/", "project_id": 1})
         yield served
     await database.close()
 

@@ -113,7 +113,7 @@ def test_every_place_in_the_code_that_seals_for_the_database_is_known_to_the_rot
         "api/credentials.py",
         "api/edits.py",
         "api/idempotency.py",
-        "api/subscriptions.py",
+        "api/subscribing.py",
         "store/sealed.py",
         "tidegate/standalone.py",  # a database of one command
         "worker/registrar.py",
