@@ -12,7 +12,8 @@ from tests.databases import drop_schema, make_tables
 
 POSTGRES = "TIDEGATE_TEST_POSTGRES"
 REDIS = "TIDEGATE_TEST_REDIS"
-NEEDS = {"postgres": POSTGRES, "redis_server": REDIS}
+SOAK = "TIDEGATE_TEST_SOAK"
+NEEDS = {"postgres": POSTGRES, "redis_server": REDIS, "soak": SOAK}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -44,6 +45,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             (POSTGRES, "PostgreSQL (TIDEGATE_TEST_POSTGRES)"),
             ("TIDEGATE_TEST_PAYLOADS", "recorded payloads (TIDEGATE_TEST_PAYLOADS)"),
             (REDIS, "a separate redis-server (TIDEGATE_TEST_REDIS)"),
+            (SOAK, "the long runs (make chaos)"),
         )
         if not os.environ.get(name)
     ]

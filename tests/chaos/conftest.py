@@ -1,7 +1,7 @@
 """Which servers the towns stand on: embedded ones always, others where they are given."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,18 @@ def _seed() -> int:
 def seed() -> int:
     """What all that is left to chance begins with: the same seed, the same faults."""
     return _seed()
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Iterator[list[str]]:
+    """What a long run has measured: printed when it has ended, however it ended."""
+    lines: list[str] = []
+    yield lines
+    terminal = request.config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None and lines:
+        terminal.write_line("")
+        for line in lines:
+            terminal.write_line(f"  {line}")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 from redis.asyncio import Redis
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -239,6 +239,11 @@ class Town:
             return bool((await self.one(sync_id))["state"] == "succeeded")
 
         await self.until(succeeded, within, f"sync {sync_id} succeeds")
+
+    async def quiet(self) -> None:
+        """Nothing falls due any more."""
+        async with self.database.write() as connection:
+            await connection.execute(update(connections).values(next_due_at=None, frequency="manually"))
 
     @asynccontextmanager
     async def redis(self) -> AsyncIterator[Redis]:
