@@ -2,7 +2,19 @@
 
 from aiohttp import web
 
-from api.ui import acting, adding, connection, editing, files, hooks, overview, records, signing
+from api.ui import (
+    acting,
+    activity,
+    adding,
+    connection,
+    editing,
+    files,
+    hooks,
+    overview,
+    records,
+    settings,
+    signing,
+)
 from api.ui.counts import Counts
 from api.ui.front import add_views
 
@@ -17,6 +29,8 @@ ROUTES = (
     *editing.ROUTES,
     *records.ROUTES,
     *hooks.ROUTES,
+    *activity.ROUTES,
+    *settings.ROUTES,
 )
 
 

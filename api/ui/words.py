@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+from api.steps import SECRET as KNOWN_SECRET  # noqa: F401 - what steps say instead of a secret
 from store.database import to_text
 
 #: What a connection's health is called, and what it means.

@@ -8,14 +8,16 @@ const form = document.querySelector("[data-adding]");
 const turns = {};
 
 export function begin() {
-  form.elements.url?.addEventListener("input", () => later("found", recognise));
+  if (document.getElementById("found")) {
+    form.elements.url.addEventListener("input", () => later("found", recognise));
+  }
   for (const name of ["frequency", "timezone", "often"]) {
     for (const field of form.querySelectorAll(`[name="${name}"]`)) {
       field.addEventListener("input", () => later("times", times));
     }
   }
   form.addEventListener("change", (change) => {
-    if (change.target.name === "system") recognise();
+    if (change.target.name === "system" && change.target.type === "radio") recognise();
     fields();
   });
   document.addEventListener("filled", kept);
