@@ -82,7 +82,7 @@ def shown(row: Row, adapters: Adapters) -> dict[str, Any]:
         del found[PARENT]
     found |= dict.fromkeys((PASS, *row.kept.secrets), MASK if row.has_secret else "")
     if row.debug:
-        found["session_capture_socket"] = f"/v1/connections/{row.id}/debug"
+        found["session_capture_socket"] = f"/v1/connections/{row.id}/log"
     if row.last_success_at is not None:
         found["last_successful_run"] = row.last_success_at.isoformat(timespec="microseconds")
     return found

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from adapters.http import utc_now
 from scheduler.dispatch import Request
@@ -293,6 +294,8 @@ async def test_debug_mode_is_the_debug_of_the_connection(tracker: Tracker) -> No
     connector = await tracker.connector()
     made = await tracker.connection(connector["id"], debug_mode=True)
     assert (await tracker.native(made["id"]))["debug"] is True
+    log = await tracker.api.get(made["params"]["session_capture_socket"])
+    assert log["next"] is None
     await tracker.change(made["id"], {"debug_mode": False})
     assert (await tracker.native(made["id"]))["debug"] is False
 
@@ -324,3 +327,23 @@ async def test_the_list_comes_in_pages_when_asked_for(tracker: Tracker) -> None:
     assert ([one["id"] for one in last["results"]], last["next"]) == (made[4:], None)
     await tracker.ask("GET", PATH + "?page=4&page_size=2", status=404)
     await tracker.ask("GET", PATH + "?page=0", status=400)
+
+
+async def test_a_long_list_takes_no_more_statements_than_a_short_one(tracker: Tracker) -> None:
+    connector = await tracker.connector()
+    statements: list[str] = []
+
+    def count(_: Any, __: Any, statement: str, *___: Any) -> None:
+        statements.append(statement)
+
+    engine, counts = tracker.api.context.database.engine.sync_engine, []
+    for _ in range(3):
+        await tracker.connection(connector["id"])
+        params = {"issue_tracker_project": "A", "issue_tracker_pass": "another secret"}
+        await tracker.connection(connector["id"], params=params)
+        statements.clear()
+        event.listen(engine, "before_cursor_execute", count)
+        await listed(tracker, "?include=last_job")
+        event.remove(engine, "before_cursor_execute", count)
+        counts.append(len([one for one in statements if "FROM" in one]))
+    assert counts == [counts[0]] * 3
