@@ -91,7 +91,7 @@ async def credentials(visit: Visit) -> web.Response:
     system = visit.request.query.get("system", "")
     async with visit.context.database.read() as connection:
         values = await _credentials(visit, connection, system)
-    return visit.page("credential_part.html", **values, given={}, errors=())
+    return visit.page("credential_part.html", **values, given=EMPTY.shown, errors=())
 
 
 async def times(visit: Visit) -> web.Response:

@@ -53,6 +53,12 @@ SECRETS: Mapping[str, str] = {
     "jenkins": "API token",
     "azure": "Personal access token",
 }
+_UNSHOWN = ("secret", "refresh_token")
+#: The fields that templates show again, empty where they were not sent.
+_SHOWN = tuple(
+    "url system jql credential kind username token_url client_id scope credential_name often frequency "
+    "timezone name project project_name which params version".split()
+)
 OAUTH2 = ("token_url", "client_id", "scope", "refresh_token")
 
 
@@ -71,7 +77,8 @@ class Filled(msgspec.Struct, frozen=True):
     @property
     def shown(self) -> Mapping[str, str]:
         """The same without secrets, to be shown again."""
-        return {name: value for name, value in self.values.items() if name not in ("secret", "refresh_token")}
+        given = {name: value for name, value in self.values.items() if name not in _UNSHOWN}
+        return {**dict.fromkeys(_SHOWN, ""), **given}
 
     @property
     def frequency(self) -> str:

@@ -33,6 +33,9 @@ class Session(msgspec.Struct, frozen=True):
     #: What forms of this session carry, so that no other page can send them.
     token: str
 
+    def __repr__(self) -> str:
+        return "Session(...)"
+
 
 def begin(context: Context, caller: Caller) -> Session:
     """The session of a caller who has just shown a key."""

@@ -127,8 +127,9 @@ async def _credential(visit: Visit, given: Filled | None, errors: Any, status: i
     told = api_credentials.answer(stored) if stored is not None else None
     asked = given.get("system") if given else visit.request.query.get("system", "jira")
     system = told.system if told else asked
-    values = {} if told is None else {name: str(value or "") for name, value in _fields(told).items()}
-    values |= given.shown if given is not None else {}
+    if given is None:
+        stored_values = {} if told is None else {name: value or "" for name, value in _fields(told).items()}
+        given = Filled(stored_values)
     return visit.page(
         "credential.html",
         status=status,
@@ -138,7 +139,7 @@ async def _credential(visit: Visit, given: Filled | None, errors: Any, status: i
         kinds=form.kinds(visit.context.remotes.adapters.get(system)),
         user_label=form.NAMES.get(system, "User name"),
         secret_label=form.SECRETS.get(system, "Token, or password"),
-        given=values,
+        given=given.shown,
         errors=errors,
     )
 
