@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 from aiohttp import web
 from msgspec.structs import replace
 from sqlalchemy import func, select, update
 
-from adapters.base import AuthFailed
+from adapters.base import Forbidden
 from adapters.budget import Asked
 from adapters.http import utc_now
 from config.logs import Redactor
@@ -127,15 +127,37 @@ async def test_each_slice_begins_and_ends(engine: House, script: Script) -> None
 async def test_what_goes_wrong_is_told_with_its_part(engine: House, script: Script) -> None:
     script.add("all", [thing("a")])
     script.add("other", [thing("b")])
-    script.broken["other"] = AuthFailed("The remote said no.", "Ask for more.")
+    script.broken["other"] = Forbidden("The remote said no.", "Ask for more.")
     made = await connect(engine, debug=True)
-    sync = await engine.sync(made.id)
+    assert (await engine.sync(made.id)).state == "partial"
+    told = {"kind": "forbidden", "message": "The remote said no.", "hint": "Ask for more."}
     errors = [line.detail for line in await lines(engine, made.id, "error")]
-    assert (sync.state, errors[-1]["kind"], errors[-1]["message"]) == (
-        "failed",
-        "auth",
-        "The remote said no.",
-    )
+    assert errors[0] == {"feed": "things", "partition": "other", **told}
+    assert errors[-1]["kind"] == "forbidden"
+
+
+async def test_a_refused_plan_is_told_of(engine: House, script: Script) -> None:
+    script.add("all", [thing("a")])
+    script.refused_plans["extras"] = Forbidden("Not these.")
+    made = await connect(engine, debug=True)
+    assert (await engine.sync(made.id)).state == "partial"
+    assert (await lines(engine, made.id, "error"))[0].detail["message"] == "Not these."
+
+
+async def test_a_secret_is_masked_however_much_of_it_is_encoded(engine: House) -> None:
+    made = await connect(engine, debug=True)
+    sync = await claimed(engine, made.id)
+    async with Journal(engine.database, Redactor(), sync, utc_now) as journal:
+
+        async def answer() -> Any:
+            return reply(200)
+
+        for form in (quote(SECRET, safe="/?"), quote(quote(quote(SECRET))), quote(SECRET, safe=">").lower()):
+            url = f"https://jira.example/?back={form}"
+            await journal.watch(Asked("GET", url, f"Bearer {SECRET}", 0.0), answer())
+        await journal.watch(Asked("GET", "https://jira.example/?q=a%20b", None, 0.0), answer())
+    urls = [line.detail["url"] for line in await lines(engine, made.id, "request")]
+    assert urls == ["https://jira.example/?back=********"] * 3 + ["https://jira.example/?q=a%20b"]
 
 
 async def test_a_remote_that_asks_for_patience_is_told_of(house: House, site: JiraCloud) -> None:
@@ -229,7 +251,8 @@ async def test_a_remote_that_says_the_secret_back_puts_nothing_of_it_into_the_lo
         stored = (await connection.exec_driver_sql("SELECT * FROM debug_log")).all()
     text = "\n".join(map(str, stored))
     assert "********" in text
-    assert [form for form in forms(SECRET) if form in text] == []
+    for plain in (text, unquote(text), unquote(unquote(text))):
+        assert [form for form in forms(SECRET) if form in plain] == []
 
 
 async def test_a_secret_is_masked_before_a_long_text_is_cut(engine: House) -> None:
