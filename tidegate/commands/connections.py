@@ -158,7 +158,7 @@ def disable(name: str) -> None:
 def debug(name: str, off: bool) -> None:
     """Have the syncs of a connection log all that they do, from their next slice on.
 
-    `tidegate connections log` shows it.
+    `tidegate connections log NAME` shows it.
     """
     _set(name, "debugged no more" if off else "debugged from now on", debug=not off)
 
