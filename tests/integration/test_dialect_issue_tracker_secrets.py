@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from store.database import Database
+from store.schema import metadata
 from tests.tracker import CONNECTORS, PATH, Tracker, tracking
 
 SECRET = "a secret given with the connection"
@@ -124,3 +126,12 @@ async def test_a_credential_changed_through_another_door_is_the_connector_then(t
     other = await tracker.api.credential(system="jira")
     await tracker.api.patch(f"/v1/connections/{made['id']}", {"credential_id": other["id"]})
     assert (await tracker.get(made["id"]))["connector"] == other["id"]
+
+
+async def test_no_table_holds_a_secret_in_clear(tracker: Tracker) -> None:
+    made, _ = await own(tracker, jira_api_token=SECRET)
+    await tracker.change(made["id"], {"params": {"jira_api_token": f"{SECRET}, changed"}})
+    async with tracker.api.context.database.read() as connection:
+        rows = [(await connection.execute(select(table))).all() for table in metadata.sorted_tables]
+    assert "jira_api_token" in str(rows)
+    assert SECRET not in str(rows)
