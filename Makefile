@@ -12,7 +12,7 @@ READY = $(VENV)/.installed
 DEV_READY = $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs lock clean install install-dev
+.PHONY: help demo test chaos mutations check bench docs lock clean install install-dev
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name what; do \
@@ -23,6 +23,21 @@ demo: $(READY) ## See Tidegate at work on simulated Jira, Jenkins and Azure DevO
 
 test: $(DEV_READY) ## Run the tests, on SQLite and the embedded Redis unless told of others
 	@$(VENV)/bin/python -m pytest -q -n $(TEST_PROCESSES) --dist worksteal -m 'not install' $(ARGS)
+
+# Every run has other accidents, unless it is given the seed of one that was printed.
+ifndef CHAOS_SEED
+CHAOS_SEED := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
+endif
+
+chaos: $(DEV_READY) ## Kill, stop and break everything, in long runs too (CHAOS_SEED=, ARGS=)
+	@echo "CHAOS_SEED=$(CHAOS_SEED)"
+	@CHAOS_SEED=$(CHAOS_SEED) $(VENV)/bin/python -m pytest -q -n $(TEST_PROCESSES) --dist worksteal \
+		tests/chaos tests/model $(ARGS)
+	@CHAOS_SEED=$(CHAOS_SEED) TIDEGATE_TEST_SOAK=1 $(VENV)/bin/python -m pytest -q -m soak \
+		--hypothesis-seed=$(CHAOS_SEED) tests/chaos tests/model $(ARGS)
+
+mutations: $(DEV_READY) ## Switch off each guard in a copy; a test must fail each time (ARGS=words of names)
+	@$(VENV)/bin/python -m tests.chaos.mutations $(ARGS)
 
 check: $(DEV_READY) ## Check format, lint, types and the floors of the house
 	$(VENV)/bin/ruff format --check .

@@ -110,6 +110,20 @@ def test_a_time_that_is_past_already_is_not_taken_for_an_invitation() -> None:
     assert not outcome.limited
 
 
+def tries_in_two_hours(random: Random) -> int:
+    passed, tries = timedelta(0), 0
+    while passed < timedelta(hours=2):
+        passed += back_off(tries, random)
+        tries += 1
+    return tries
+
+
+def test_an_outage_of_two_hours_costs_few_tries() -> None:
+    counts = sorted(tries_in_two_hours(Random(seed)) for seed in range(300))
+    assert counts[150] <= 60
+    assert counts[-1] <= 75
+
+
 def test_a_slice_with_pages_begins_the_back_off_anew() -> None:
     tired = sync(tries=12, waiting_since=NOW - WAIT_AT_MOST)
     outcome = wait(tired, Unavailable("x"), NOW, Random(1), pages=1)
