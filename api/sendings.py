@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
@@ -241,10 +242,16 @@ def answer(one: Subscription, sending: Sending) -> DeliveryAnswer:
         attempts=sending.attempts,
         first_attempt_at=moment(sending.first_at),
         last_attempt_at=moment(sending.last_at),
-        next_attempt_at=moment(sending.next_at) if one.enabled else None,
+        next_attempt_at=moment(_next(one, sending)),
         response=sending.status,
         error=sending.error,
     )
+
+
+def _next(one: Subscription, sending: Sending) -> datetime | None:
+    if not one.enabled or sending.next_at is None:
+        return None
+    return max(sending.next_at, one.paused_until or sending.next_at)
 
 
 def _attempt(entry: Attempt, *, writes: bool) -> AttemptAnswer:

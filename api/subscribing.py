@@ -74,15 +74,14 @@ async def edit(
 
 async def _skip(connection: AsyncConnection, subscription_id: int) -> None:
     """Let what waits be, and go on with what happens from now on."""
-    await sendings.change_pending(connection, subscription_id, {"state": "skipped", "next_at": None})
+    await sendings.skip(connection, subscription_id)
     newest = await outbox.last_position(connection)
     await subscriptions.advance(connection, subscription_id, newest)
 
 
 async def hasten(connection: AsyncConnection, subscription_id: int) -> None:
     """Have what waits sent now, and its schedule begin anew. The row is locked by the caller."""
-    now = await clock(connection)
-    await sendings.change_pending(connection, subscription_id, {"next_at": now, "step": 0})
+    await sendings.hasten(connection, subscription_id)
     fresh = {"failing_since": None, "failing_step": 0, "paused_until": None}
     await subscriptions.change(connection, subscription_id, fresh)
 

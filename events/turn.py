@@ -176,6 +176,8 @@ class Turn:
         made = await sendings.note(connection, self._id, item.event, outcome.at, sent)
         await sendings.log(connection, made, {**outcome.row, "by_hand": False})
         await subscriptions.change(connection, self._id, {**values, "position": position})
+        if reason is not None:
+            self.next_at = None
         if reason is not None and now.enabled:
             await subscriptions.switch(connection, self._id, outcome.at, on=False, reason=reason)
             log.warning("webhooks.switched_off", subscription_id=self._id, reason=reason.message)
@@ -206,6 +208,7 @@ class Turn:
         """The endpoint is down, or gone: everything waits, and this event is the first to be sent again."""
         since = now.failing_since or outcome.at
         values = {**_failed(outcome), "failing_since": since}
+        # Due as soon as the endpoint is asked again at all, so that nothing newer is sent before it.
         sending: dict[str, object] = {"state": "pending", "next_at": outcome.at}
         if outcome.verdict == "gone":
             error = outcome.error
@@ -216,7 +219,7 @@ class Turn:
             return values, sending, _reason("exhausted", _EXHAUSTED, outcome)
         self.next_at = again.at
         values |= {"failing_step": again.step, "paused_until": again.at}
-        return values, {**sending, "next_at": again.at}, None
+        return values, sending, None
 
     async def _give_up(self, lost: Sequence[int], error: str) -> None:
         """Sendings that are not tried again by themselves."""

@@ -24,6 +24,7 @@ log = structlog.get_logger()
 LEASE_SECONDS = 10.0
 KEEP_SECONDS = 3.0
 IDLE_SECONDS = 0.2
+SOON_SECONDS = 0.05
 #: How often to look once nothing was sent for `QUIET_AFTER`, if nothing is rung meanwhile.
 QUIET_SECONDS = 1.0
 QUIET_AFTER = 5.0
@@ -177,7 +178,7 @@ class Sender:
         wait = IDLE_SECONDS if now - self._busy_at < QUIET_AFTER else QUIET_SECONDS
         if self._next_at:
             first = min(self._next_at.values()) - self._courier.clock()
-            wait = min(wait, max(0.01, first.total_seconds()))
+            wait = min(wait, max(SOON_SECONDS, first.total_seconds()))
         return wait
 
     async def _rest(self, stop: asyncio.Event, seconds: float) -> None:

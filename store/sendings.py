@@ -154,13 +154,18 @@ async def change(connection: AsyncConnection, sending_id: int, values: Mapping[s
     await connection.execute(update(sendings).where(sendings.c.id == sending_id).values(dict(values)))
 
 
-async def change_pending(
-    connection: AsyncConnection, subscription_id: int, values: Mapping[str, object]
-) -> None:
-    """Set columns of all that is to be sent again."""
+async def hasten(connection: AsyncConnection, subscription_id: int) -> None:
+    """Have all that is to be sent again sent now, before anything newer, on a schedule that begins anew."""
     c = sendings.c
     pending = update(sendings).where(c.subscription_id == subscription_id, c.state == PENDING)
-    await connection.execute(pending.values(dict(values)))
+    await connection.execute(pending.values(next_at=c.last_at, step=0))
+
+
+async def skip(connection: AsyncConnection, subscription_id: int) -> None:
+    """Let all that is to be sent again be."""
+    c = sendings.c
+    pending = update(sendings).where(c.subscription_id == subscription_id, c.state == PENDING)
+    await connection.execute(pending.values(state="skipped", next_at=None))
 
 
 async def forget(connection: AsyncConnection, before: datetime) -> None:

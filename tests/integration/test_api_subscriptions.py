@@ -182,6 +182,8 @@ async def test_a_test_that_arrives_sends_what_waits(api: Api, office: Office, re
     found = await api.get(f"/v1/subscriptions/{made['id']}")
     assert (found["status"], found["last_error"]["message"]) == ("failing", "127.0.0.1 answered 503.")
     assert found["next_attempt_at"] is not None
+    [waits] = (await api.get(f"/v1/subscriptions/{made['id']}/deliveries?state=pending"))["deliveries"]
+    assert waits["next_attempt_at"] == found["next_attempt_at"]
     receiver.answer(200)
     receiver.got.clear()
     await api.post(f"/v1/subscriptions/{made['id']}/test", None, 200)
