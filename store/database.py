@@ -123,6 +123,27 @@ class Database:
             yield connection
 
     @asynccontextmanager
+    async def rebuild(self) -> AsyncIterator[AsyncConnection]:
+        """A writing transaction in which a table may be made anew while others refer to it.
+
+        SQLite can change most of a table only so, and dropping the old one must not take along, or be kept
+        from by, the rows that refer to it.
+        """
+        if self._writing is None:
+            async with self.write() as connection:
+                yield connection
+            return
+        try:
+            options = self.engine.execution_options(writing=True, rebuilding=True)
+            async with self._writing, options.begin() as connection:
+                yield connection
+                broken = await connection.exec_driver_sql("PRAGMA foreign_key_check")
+                if broken.first() is not None:
+                    raise RuntimeError("rows refer to others that are not there: nothing was changed")
+        finally:
+            await self.engine.dispose()  # its connections do not look at references any more
+
+    @asynccontextmanager
     async def beside(self) -> AsyncIterator[AsyncConnection]:
         """A short writing transaction that does not queue behind this process's pages: leases."""
         async with self.engine.execution_options(writing=True).begin() as connection:
@@ -173,7 +194,10 @@ def _sqlite(url: str) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Connection) -> None:
         # A read that turns into a write deep in a transaction cannot wait and fails at once.
-        immediate = connection.get_execution_options().get("writing", False)
+        options = connection.get_execution_options()
+        immediate = options.get("writing", False)
+        if options.get("rebuilding", False):
+            connection.exec_driver_sql("PRAGMA foreign_keys=OFF")  # cannot be said within a transaction
         connection.exec_driver_sql(BEGIN_WRITING if immediate else "BEGIN")
 
     return engine

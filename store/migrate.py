@@ -25,10 +25,14 @@ async def migrate(database: Database, tables: StreamTables) -> None:
             # Two processes that make the same schema at once would collide in the catalogue.
             await connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _MIGRATING})
             await connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{database.schema}"')
+    if not await is_current(database):
+        async with database.rebuild() as connection:
+            if not database.is_sqlite:
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _MIGRATING})
+            await connection.run_sync(_upgrade)
     async with database.write() as connection:
         if not database.is_sqlite:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _MIGRATING})
-        await connection.run_sync(_upgrade)
         there = (await connection.execute(select(duties.c.name))).scalars().all()
         missing = [{"name": name} for name in DUTIES if name not in there]
         if missing:

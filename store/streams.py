@@ -106,6 +106,10 @@ class StreamTables:
     def get(self, system: str, stream: str) -> StreamTable:
         return self._tables[system, stream]
 
+    def all(self) -> Sequence[StreamTable]:
+        """All streams of all systems, in the order of their names."""
+        return [table for _, table in sorted(self._tables.items())]
+
     def of(self, system: str) -> Sequence[StreamTable]:
         """All streams of a system, in the order of their names; none for a system without an adapter."""
         return [table for (name, _), table in sorted(self._tables.items()) if name == system]

@@ -31,6 +31,8 @@ COMMANDS = {
     "syncs": _Listed("syncs", "List, show and cancel syncs."),
     "records": _Listed("records", "Export copied records as NDJSON, CSV or Parquet."),
     "events": _Listed("events", "Print what happens, as CloudEvents."),
+    "backup": _Listed("backup", "Write all that the database holds to a file, while everything runs."),
+    "restore": _Listed("backup", "Put a backup into an empty database, SQLite or PostgreSQL."),
     "secrets": _Listed("secrets", "Show and change the keys that seal the stored secrets."),
     "subscriptions": _Listed("subscriptions", "Tell others of events by webhooks, and see what arrived."),
     "doctor": _Listed("doctor", "Look for what is wrong with this installation, and say what to do."),

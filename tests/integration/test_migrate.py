@@ -5,16 +5,19 @@ from collections.abc import AsyncIterator
 from typing import ClassVar
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from msgspec.structs import replace
 from sqlalchemy import Connection, inspect, text
 
 from adapters.base import Column, Feed
-from store.database import Database
+from store import credentials
+from store.database import Database, clock
 from store.migrate import is_current, migrate
 from store.outgoing import metadata
 from store.streams import StreamTables
+from store.upgrade import config_for
 from tests.adapter_double import NOTES, SYSTEM, THINGS, Double, Script, thing
 from tests.engine import connect
 from tests.house import ADAPTERS, House, open_house
@@ -78,6 +81,57 @@ async def test_the_migrations_come_to_the_schema_of_the_code(database: Database)
 
     async with database.read() as connection:
         assert await connection.run_sync(differences) == []
+
+
+#: A connection in the middle of a sync, as the second version kept it.
+EARLIER = (
+    "INSERT INTO credentials (id, name, system, kind, options, created_at, updated_at) "
+    "VALUES (7, 'c', 'jira', 'pat', '{}', '2026-01-02T03:04:05.000Z', '2026-01-02T03:04:05.000Z')",
+    "INSERT INTO connections (id, name, system, credential_id, url, canonical, frequency, timezone, params, "
+    "enabled, callback_token, created_at, updated_at, health, since) VALUES (7, 'c', 'jira', 7, "
+    "'jira.example:8443/x', 'https://jira.example:8443/x', 'hourly', 'UTC', '{}', true, 't', "
+    "'2026-01-02T03:04:05.000Z', '2026-01-02T03:04:05.000Z', 'pending', '2026-01-02T03:04:05.000Z')",
+    "INSERT INTO syncs (id, connection_id, lane, trigger, scope, state, queued_at, run_at, counters) VALUES "
+    "(7, 7, 'bulk', 'api', 'full', 'running', '2026-01-02T03:04:05.000Z', '2026-01-02T03:04:05.000Z', '{}')",
+    "INSERT INTO sync_parts (sync_id, feed, partition, mark, position, stored) "
+    "VALUES (7, 'issues', 'all', '', 0, '{}')",
+)
+
+
+async def test_a_database_of_an_earlier_version_keeps_all_its_rows(database: Database) -> None:
+    async with database.write() as connection:
+        if not database.is_sqlite:
+            await connection.exec_driver_sql(f'CREATE SCHEMA "{database.schema}"')
+        await connection.run_sync(lambda made: command.upgrade(config_for(made), "0002"))
+        for statement in EARLIER:
+            await connection.exec_driver_sql(statement)
+    await migrate(database, TABLES)
+    for table in ("credentials", "connections", "syncs"):
+        assert await seen(database, f"SELECT id FROM {table}") == [(7,)]
+    assert await seen(database, "SELECT sync_id FROM sync_parts") == [(7,)]
+    # Where the credential was used it may be sent to.
+    assert await seen(database, "SELECT origins FROM credentials") == [('["https://jira.example:8443"]',)]
+    if database.is_sqlite:
+        assert await seen(database, "PRAGMA foreign_keys") == [(1,)]
+
+
+async def test_an_id_is_not_given_twice_by_a_database_that_was_migrated(database: Database) -> None:
+    await migrate(database, TABLES)
+    ids = []
+    for _ in range(2):
+        async with database.write() as connection:
+            values = {"name": "c", "system": "jira", "kind": "pat"}
+            ids.append(await credentials.add(connection, values, await clock(connection)))
+            await credentials.delete(connection, ids[-1])
+    assert ids == [1, 2]
+    if database.is_sqlite:
+        counting = {
+            table.name
+            for table in metadata.tables.values()
+            if table.dialect_options["sqlite"]["autoincrement"]
+        }
+        made = await seen(database, "SELECT name, sql FROM sqlite_master WHERE type = 'table'")
+        assert {name for name, sql in made if "AUTOINCREMENT" in str(sql)} == counting
 
 
 # --- an adapter that has learned more

@@ -20,6 +20,10 @@ _CONNECTIONS = sa.table(
 _CREDENTIALS = sa.table("credentials", sa.column("id", sa.BigInteger), sa.column("origins", sa.Text))
 
 
+#: Tables that lost it when they were made anew by earlier migrations: their ids could be given twice.
+_COUNTING = ("credentials", "connections", "syncs", "outbox")
+
+
 def upgrade() -> None:
     op.add_column("processes", sa.Column("keys", sa.Text(), nullable=True))
     op.add_column("credentials", sa.Column("origins", store.database.Json(), nullable=True))
@@ -35,6 +39,10 @@ def upgrade() -> None:
     for credential_id, places in origins.items():
         made = sa.update(_CREDENTIALS).where(_CREDENTIALS.c.id == credential_id)
         op.execute(made.values(origins=json.dumps(sorted(places))))
+    if op.get_bind().dialect.name == "sqlite":
+        for name in _COUNTING:
+            with op.batch_alter_table(name, recreate="always", table_kwargs={"sqlite_autoincrement": True}):
+                pass
 
 
 def _place(canonical: str) -> str | None:
