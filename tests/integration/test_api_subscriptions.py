@@ -14,6 +14,7 @@ from store.database import Database
 from store.outgoing import subscriptions as table
 from store.schema import outbox as outbox_table
 from tests.api_server import Api, serving_api
+from tests.integration.test_api_canary import _dump
 from tests.subscribers import Got, Office, Receiver, open_office, receiving
 
 HOOK = "https://hooks.example.com/tidegate?token=secret-of-the-address"
@@ -71,6 +72,25 @@ async def test_a_secret_is_shown_once_and_signs_what_is_sent(
         await api.get("/v1/audit"),
     ]
     assert made["secret"].removeprefix("whsec_") not in str(shown)
+
+
+async def test_a_secret_is_in_no_table_in_clear(api: Api, office: Office, receiver: Receiver) -> None:
+    headers = {"Idempotency_Key": "once"}
+    body = {"name": "hook", "url": receiver.url}
+    _, made = await api.ask("POST", "/v1/subscriptions", body, **headers)
+    assert (await api.ask("POST", "/v1/subscriptions", body, **headers))[1] == made
+    path = f"/v1/subscriptions/{made['id']}"
+    new = await api.post(f"{path}/rotate", {}, 200)
+    await api.post(f"{path}/test", None, 200)
+    connection = await api.shelf()
+    await office.happen(connection["id"])
+    receiver.answers = lambda got: web.Response(status=400, body=got.body + new["secret"].encode())
+    await office.pass_time(seconds=1)
+    async with api.house.database.read() as database:
+        dump = await database.run_sync(_dump)
+    assert receiver.url in dump
+    for secret in (made["secret"], new["secret"]):
+        assert secret.removeprefix("whsec_") not in dump
 
 
 async def test_a_secret_of_ones_own_is_taken_and_a_bad_one_is_told(api: Api, receiver: Receiver) -> None:
