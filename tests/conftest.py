@@ -13,7 +13,8 @@ from tests.databases import drop_schema, make_tables
 POSTGRES = "TIDEGATE_TEST_POSTGRES"
 REDIS = "TIDEGATE_TEST_REDIS"
 SOAK = "TIDEGATE_TEST_SOAK"
-NEEDS = {"postgres": POSTGRES, "redis_server": REDIS, "soak": SOAK}
+BROWSER = "TIDEGATE_TEST_BROWSER"
+NEEDS = {"postgres": POSTGRES, "redis_server": REDIS, "soak": SOAK, "browser": BROWSER}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -46,6 +47,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             ("TIDEGATE_TEST_PAYLOADS", "recorded payloads (TIDEGATE_TEST_PAYLOADS)"),
             (REDIS, "a separate redis-server (TIDEGATE_TEST_REDIS)"),
             (SOAK, "the long runs (make chaos)"),
+            (BROWSER, "the page in Chromium (TIDEGATE_TEST_BROWSER)"),
         )
         if not os.environ.get(name)
     ]
