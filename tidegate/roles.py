@@ -86,12 +86,12 @@ async def run_scheduler(parts: Parts, stop: asyncio.Event) -> None:
 
 
 async def schedule_and_relay(parts: Parts, stop: asyncio.Event, last: asyncio.Event) -> None:
-    """The ticks until `stop`, relay and webhooks until `last`, to tell of what ended in between."""
+    """The ticks and webhooks until `stop`, the relay until `last`, to tell of what ended in between."""
     scheduler = Scheduler(parts.database, parts.ground.tables, parts.queue)
     ears = Ears(parts.redis, RUNG, TOLD)
     hearing = asyncio.create_task(ears.listen())
     relay = asyncio.create_task(Relay(parts.database, parts.redis, parts.owner, ears).run(last))
-    sending = asyncio.create_task(_sender(parts, ears).run(last))
+    sending = asyncio.create_task(_sender(parts, ears).run(stop))
     taking = Triggers(parts.database, parts.ground.tables, parts.redis, parts.queue, parts.owner)
     triggers = asyncio.create_task(taking.run(stop))
     scheduler.start()
