@@ -14,6 +14,7 @@ from api.ui import (
     records,
     settings,
     signing,
+    subscriptions,
 )
 from api.ui.counts import Counts
 from api.ui.front import add_views
@@ -31,6 +32,7 @@ ROUTES = (
     *hooks.ROUTES,
     *activity.ROUTES,
     *settings.ROUTES,
+    *subscriptions.ROUTES,
 )
 
 

@@ -28,7 +28,7 @@ SECRETS = ("secret", "refresh_token")
 async def first(visit: Visit) -> web.Response:
     """The first of the settings that this key may see."""
     if visit.caller.projects is not None:
-        return visit.page("settings.html", here="")
+        return go(visit, "settings/subscriptions")
     return go(visit, "settings/credentials")
 
 

@@ -213,6 +213,8 @@ async def views(up: Up, site: JiraCloud) -> list[str]:
         await up.synced(connection)
     await up.call("POST", "/v1/keys", {"name": "wall", "permissions": ["read"]})
     await up.call("POST", "/v1/projects", {"name": "Web shop", "key": "WEB"})
+    told = {"name": "chat", "url": f"{site.url}/nothing", "types": ["connection_status"]}
+    await up.call("POST", "/v1/subscriptions", told)
     one = f"/connections/{fine}"
     return [
         "/",
@@ -225,6 +227,8 @@ async def views(up: Up, site: JiraCloud) -> list[str]:
         f"/connections/new?url={site.url}/issues/?filter=1",
         "/activity",
         *(f"/settings/{page}" for page in "credentials credentials/1 credentials/new keys audit".split()),
+        "/settings/subscriptions",
+        "/settings/subscriptions/1",
         "/connections/999",
     ]
 

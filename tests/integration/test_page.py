@@ -62,6 +62,7 @@ def pages(ids: dict[str, int]) -> list[str]:
         f"/settings/credentials/{ids['credential']}",
         "/settings/credentials/new?system=%3Cscript%3E",
         "/settings/audit",
+        "/settings/subscriptions",
         "/connections/999",
     ]
 
@@ -254,6 +255,37 @@ async def test_a_credential_is_changed_and_its_secret_stays_where_it_is_left_emp
         changed = await api.get(f"/v1/credentials/{credential['id']}")
         assert (changed["name"], changed["username"], changed["has_secret"]) == ("other", "you", True)
         assert (await browser.send(f"{path}/remove")).status == 303
+
+
+async def test_a_subscription_is_made_tried_switched_and_removed(api: Api) -> None:
+    async with browsing(api) as browser:
+        fields = {"name": HOSTILE, "url": f"{api.url}/healthz", "told": "trouble"}
+        shown = await browser.send("/settings/subscriptions", **fields)
+        secret = shown.text.partition('id="made-secret">')[2].partition("<")[0]
+        assert secret.startswith("whsec_"), shown.text
+        [made] = (await api.get("/v1/subscriptions"))["subscriptions"]
+        assert made["healths"] == ["failed", "partial", "stale", "healthy"]
+        path = f"/settings/subscriptions/{made['id']}"
+        for page in ("/settings/subscriptions", path, f"{path}?state=failed"):
+            again = await browser.get(page)
+            assert secret not in again.text
+            assert parsed(again.text).inline == []
+            assert HOSTILE in words_of(again.text)
+        tried = await browser.send(f"{path}/test")
+        assert "It did not arrive" in words_of(tried.text)
+        await browser.send(f"{path}/switch", enabled="no")
+        assert (await api.get(f"/v1/subscriptions/{made['id']}"))["enabled"] is False
+        rotated = await browser.send(f"{path}/rotate")
+        assert 'id="made-secret">whsec_' in rotated.text
+        await browser.send(f"{path}/remove")
+        assert (await browser.get(path)).status == 404
+
+
+async def test_what_is_wrong_with_a_subscription_is_said(api: Api) -> None:
+    async with browsing(api) as browser:
+        shown = await browser.send("/settings/subscriptions", name="x", url="what is this")
+    assert shown.status == 422
+    assert 'id="wrong-url"' in shown.text
 
 
 async def test_records_are_found_by_key_and_shown_as_the_remote_sent_them(api: Api) -> None:
