@@ -4,7 +4,7 @@ Every function works inside the caller's transaction. The connection's row is al
 two of them never wait for each other crosswise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import and_, bindparam, exists, or_, select, update
@@ -122,10 +122,10 @@ async def _suspend(connection: AsyncConnection, sync_id: int, connection_id: int
     await tell(connection, sync_id, at)
 
 
-async def renew(connection: AsyncConnection, owner: str) -> None:
-    """Keep all leases of a process that it still has. One that ran out stays lost."""
+async def renew(connection: AsyncConnection, owner: str, at_work: Collection[int]) -> None:
+    """Keep the leases of a process on the syncs that it is at work on. One that ran out stays lost."""
     c = syncs.c
-    kept = update(syncs).where(c.lease_owner == owner, c.lease_until > now())
+    kept = update(syncs).where(c.lease_owner == owner, c.id.in_(at_work), c.lease_until > now())
     await connection.execute(kept.values(lease_until=now(LEASE_SECONDS)))
 
 

@@ -1,6 +1,7 @@
 """The heartbeat of a worker: keeps the leases of all its syncs with one statement."""
 
 import asyncio
+from collections.abc import Callable, Collection
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,16 +15,20 @@ log = structlog.get_logger()
 BEAT_SECONDS = 3.0
 
 
-async def keep_leases(database: Database, owner: str, time: Clock) -> None:
-    """Renew, every three seconds, what this process holds, and set the process's clock. Runs until cancelled.
+async def keep_leases(
+    database: Database, owner: str, time: Clock, at_work: Callable[[], Collection[int]]
+) -> None:
+    """Renew, every three seconds, what this process is at work on, and set its clock. Runs until cancelled.
 
+    What it holds and does not work on any more, because a slice failed, is left to run out.
     A beat that fails is tried again with the next: a lease stands three of them. One that ran out is lost,
     and the commit of its sync will be refused.
     """
     while True:
         try:
             async with asyncio.timeout(BEAT_SECONDS), database.beside() as connection:
-                await claims.renew(connection, owner)
+                if working := at_work():
+                    await claims.renew(connection, owner, working)
                 time.set(await clock(connection))
         except (SQLAlchemyError, OSError) as e:
             log.warning("lease.beat_failed", error=str(e) or type(e).__name__)

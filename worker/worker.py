@@ -84,11 +84,14 @@ class Worker:
         self._time = time
         self._page_grace = page_grace
         self._running: set[asyncio.Task[Any]] = set()
+        #: The syncs whose slices run; one that was lost may run beside the one that took its sync again.
+        self._at_work: list[int] = []
         self._ears = Ears(redis)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Returns within 15 s of `stop`; a page that takes longer is broken off and goes on elsewhere."""
-        beat = asyncio.create_task(keep_leases(self._deps.database, self._deps.owner, self._time))
+        beats = keep_leases(self._deps.database, self._deps.owner, self._time, lambda: [*self._at_work])
+        beat = asyncio.create_task(beats)
         hearing = asyncio.create_task(self._ears.listen())
         lanes = [asyncio.create_task(self._supervise(lane)) for lane in QUEUES]
         try:
@@ -180,7 +183,11 @@ class Worker:
         return run
 
     async def _run_sync(self, sync_id: int) -> None:
-        rings = await run_slice(self._deps, sync_id)
+        self._at_work.append(sync_id)
+        try:
+            rings = await run_slice(self._deps, sync_id)
+        finally:
+            self._at_work.remove(sync_id)
         await self._queue.tell()
         await self._queue.ring(rings)
         passed(Step.SLICE_RUNG)

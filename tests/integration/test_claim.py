@@ -66,13 +66,13 @@ async def test_a_lease_that_is_renewed_stays_and_one_that_ran_out_is_not_revived
     sync = await claimed(engine, (await connect(engine)).id)
     await set_sync(engine, sync.id, lease_until=now(0.5))
     async with engine.database.beside() as connection:
-        await claims.renew(connection, ME)
-        await claims.renew(connection, "another")
+        await claims.renew(connection, ME, [sync.id])
+        await claims.renew(connection, "another", [sync.id])
     left = (await sync_row(engine, sync.id))["lease_until"] - await engine.database.time()
     assert timedelta(seconds=8) < left <= timedelta(seconds=claims.LEASE_SECONDS)
     await lose_lease(engine, sync.id)
     async with engine.database.beside() as connection:
-        await claims.renew(connection, ME)
+        await claims.renew(connection, ME, [sync.id])
     assert await claim(engine, sync.id, "another") is not None
 
 

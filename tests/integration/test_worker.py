@@ -16,7 +16,7 @@ from store.database import now
 from store.health import Problem
 from store.syncs import Ring, Sync
 from tests.adapter_double import SYSTEM, Script, thing
-from tests.engine import claim, connect, connection_row, lose_lease, set_connection, sync_row
+from tests.engine import claim, claimable, connect, connection_row, lose_lease, set_connection, sync_row
 from tests.house import House
 from tests.valkey import Valkey
 from worker.budget import Clock
@@ -89,6 +89,27 @@ async def test_a_job_that_raises_unexpectedly_does_not_end_the_worker(
     row = await sync_row(engine, broken)
     assert (row["state"], row["claim_pages"]) == ("running", 0)
     assert row["lease_owner"] is not None
+
+
+async def test_a_sync_whose_job_failed_is_let_go_by_a_worker_that_lives_on(
+    engine: House, script: Script, redis: ArqRedis
+) -> None:
+    script.add("all", [thing("1")])
+    script.defect = ZeroDivisionError("a bug")
+    async with working(engine, redis):
+        broken = await rung(engine, redis, (await connect(engine, 1)).id)
+
+        async def was_tried() -> bool:
+            return bool(script.asked)
+
+        async def is_to_be_had() -> bool:
+            return broken in await claimable(engine)
+
+        await until(was_tried)
+        script.defect = None
+        await until(is_to_be_had)
+        await Queue(redis).ring(await reap(engine.database))
+        assert (await ended(engine, broken)).state == "succeeded"
 
 
 async def test_a_worker_outlives_a_restart_of_redis(

@@ -1,12 +1,12 @@
 """What Tidegate's core promises, as small as it can be said: dictionaries, and a clock that stands still.
 
-Times are seconds. Each method says what the real core must answer in the same situation.
+Times are milliseconds. Each method says what the real core must answer in the same situation.
 """
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-LEASE = 10.0
+LEASE = 10_000
 CRASHES = 3
 LANES = ("bulk", "records")
 LIVE = ("queued", "running", "waiting")
@@ -23,11 +23,11 @@ class Sync:
     scope: str
     trigger: str
     keys: set[str]
-    run_at: float
+    run_at: int
     state: str = "queued"
     fence: int = 0
     owner: str | None = None
-    lease_until: float | None = None
+    lease_until: int | None = None
     joined: int = 0
     pages: int = 0
     claim_pages: int = 0
@@ -46,7 +46,7 @@ class Sync:
 @dataclass
 class Connection:
     id: int
-    due_at: float | None = None
+    due_at: int | None = None
     look: bool = False
     enabled: bool = True
     deleted: bool = False
@@ -79,7 +79,7 @@ class Connection:
 
 @dataclass
 class Model:
-    now: float = 0.0
+    now: int = 0
     connections: list[Connection] = field(default_factory=list)
 
     def sync(self, sync_id: int) -> Sync:
@@ -141,9 +141,15 @@ class Model:
         alive = sync.lease_until is not None and sync.lease_until > self.now
         return sync.state == "running" and sync.owner == owner and sync.fence == fence and alive
 
-    def renew(self, owner: str) -> None:
+    def renew(self, owner: str, at_work: set[int]) -> None:
+        """What a process forgot, because it crashed or because a slice failed, is not kept."""
         for sync in self.all_syncs():
-            if sync.owner == owner and sync.lease_until is not None and sync.lease_until > self.now:
+            if (
+                sync.owner == owner
+                and sync.id in at_work
+                and sync.lease_until is not None
+                and sync.lease_until > self.now
+            ):
                 sync.lease_until = self.now + LEASE
 
     # --- what work comes to
@@ -162,9 +168,9 @@ class Model:
         sync.free("running")
         sync.run_at = self.now
 
-    def wait(self, sync: Sync, seconds: float) -> None:
+    def wait(self, sync: Sync, ms: int) -> None:
         sync.free("waiting")
-        sync.run_at = self.now + seconds
+        sync.run_at = self.now + ms
 
     def succeed(self, sync: Sync) -> None:
         of = sync.connection

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -23,31 +22,16 @@ from scheduler.dispatch import Request
 from store.health import CONNECTION_STATUS, Problem
 from store.schema import ENDED
 from tests.model import small
-from tests.model.world import BEGAN, THINGS, Holding, World, make_template, seconds, value_of
+from tests.model.world import THINGS, Holding, World, at, make_template, since, value_of
 from worker.outcome import End, PassOn, Wait
 
 KEYS = [str(number) for number in range(6)]
 WORKERS = ["a", "b", "c"]
 RELAYS = ["r1", "r2"]
-WAIT = 30.0
+WAIT = 30_000
 #: About leases, waits and due times, to the millisecond; and steps of a clock that is set, back too.
-STEPS = [
-    0.001,
-    1.0,
-    3.0,
-    9.999,
-    10.0,
-    10.001,
-    30.0,
-    299.0,
-    3600.0,
-    86400.0,
-    -0.001,
-    -1.0,
-    -11.0,
-    -600.0,
-    -3600.0,
-]
+STEPS = [1, 1_000, 3_000, 9_999, 10_000, 10_001, 30_000, 299_000, 3_600_000, 86_400_000]
+STEPS += [-1, -1_000, -11_000, -600_000, -3_600_000]
 
 connections = st.integers(0, 2)
 some_keys = st.sets(st.sampled_from(KEYS), min_size=1, max_size=3)
@@ -68,7 +52,7 @@ class Machine(RuleBasedStateMachine):
         self.versions = 0
         self.fences: dict[str, int] = {}
         #: The relay's duty as the model knows it: owner, until when, fence.
-        self.duty: tuple[str | None, float, int] = (None, 0.0, 0)
+        self.duty: tuple[str | None, int, int] = (None, 0, 0)
 
     @initialize()
     def three_connections(self) -> None:
@@ -88,15 +72,15 @@ class Machine(RuleBasedStateMachine):
         self._add_page(self.model.connections[number], keys)
 
     @rule(by=st.sampled_from(STEPS))
-    def the_clock_moves(self, by: float) -> None:
-        self.world.now = self.model.now = round(self.model.now + by, 3)
+    def the_clock_moves(self, by: int) -> None:
+        self.world.now = self.model.now = self.model.now + by
 
     @precondition(lambda self: any(sync.lease_until is not None for sync in self.model.all_syncs()))
-    @rule(number=which, off=st.sampled_from([-0.001, 0.0, 0.001]))
-    def a_lease_ends(self, number: int, off: float) -> None:
+    @rule(number=which, off=st.sampled_from([-1, 0, 1]))
+    def a_lease_ends(self, number: int, off: int) -> None:
         """To the millisecond."""
         leased = [sync.lease_until for sync in self.model.all_syncs() if sync.lease_until is not None]
-        self.world.now = self.model.now = round(leased[number % len(leased)] + off, 3)
+        self.world.now = self.model.now = leased[number % len(leased)] + off
 
     # --- triggers
 
@@ -148,7 +132,7 @@ class Machine(RuleBasedStateMachine):
                 queued = [sync.id for sync in of.lane("bulk") if sync.state == "queued"]
                 model.opened(of, new.get(of.id) or queued[0], triggers[of.id], "incremental", set())
             (row,) = (row for row in rows if row["id"] == of.id)
-            of.due_at, of.catch_up = seconds(row["next_due_at"]), False
+            of.due_at, of.catch_up = since(row["next_due_at"]), False
             assert of.due_at is not None
             assert of.due_at > model.now
         assert rung <= {sync.id for sync in model.all_syncs() if sync.state == "queued"}
@@ -174,8 +158,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(owner=workers)
     def a_heart_beats(self, owner: str) -> None:
-        self.world.renew(owner)
-        self.model.renew(owner)
+        at_work = {one.sync.id for one in self.holdings if one.owner == owner}
+        self.world.renew(owner, at_work)
+        self.model.renew(owner, at_work)
 
     @rule(owner=workers)
     def a_worker_crashes(self, owner: str) -> None:
@@ -234,7 +219,7 @@ class Machine(RuleBasedStateMachine):
     def a_slice_ends(self, number: int, how: str) -> None:
         holding, sync, mine = self._holding(number)
         self.holdings.remove(holding)
-        until = BEGAN + timedelta(seconds=self.model.now + WAIT)
+        until = at(self.model.now + WAIT)
         if how == "wait":
             assert self.world.end(holding, Wait(until, Problem("unreachable", "away"), False)) == mine
             if mine:
@@ -286,7 +271,7 @@ class Machine(RuleBasedStateMachine):
         if not of.deleted:
             self.model.cancel_all(of)
             of.deleted, of.due_at = True, None
-            now = BEGAN + timedelta(seconds=self.model.now)
+            now = at(self.model.now)
             self.world.change(of.id, {"deleted_at": now, "next_due_at": None})
 
     # --- the relay
@@ -353,7 +338,7 @@ class Machine(RuleBasedStateMachine):
     def _all_is_well_in_the_end(self) -> None:
         """Nobody crashes any more: all work ends, and what is kept in step is what the remote has."""
         self.holdings.clear()
-        self.the_clock_moves(86400.0)
+        self.the_clock_moves(86_400_000)
         for number, of in enumerate(self.model.connections):
             if of.enabled and not of.deleted:
                 self._ask(number, Request("api"))
@@ -383,7 +368,7 @@ def _known(sync: small.Sync) -> tuple[object, ...]:
 def _shown(row: RowMapping) -> tuple[object, ...]:
     keys = sorted((row["keys"] or {}).get(THINGS, ()))
     pages = row["claim_pages"] if row["state"] in small.LIVE else None
-    holding = (row["lease_owner"], seconds(row["lease_until"]), pages)
+    holding = (row["lease_owner"], since(row["lease_until"]), pages)
     return row["id"], row["state"], row["fence"], row["joined"], row["pages"], row["scope"], keys, *holding
 
 

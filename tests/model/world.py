@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,13 +64,13 @@ def make_template(folder: Path) -> None:
 
 
 class World:
-    """One installation. Times are in seconds since `BEGAN`."""
+    """One installation. Times are in milliseconds since `BEGAN`."""
 
     def __init__(self, template: Path, folder: Path) -> None:
         folder.mkdir()
         for file in template.iterdir():
             shutil.copy(file, folder)
-        self.now = 0.0
+        self.now = 0
         self.runner = asyncio.Runner()
         self.database = Database(f"sqlite+aiosqlite:///{folder / FILE}")
         event.listen(self.database.engine.sync_engine, "connect", self._set_clock)
@@ -83,7 +83,7 @@ class World:
 
     def _strftime(self, form: str, moment: str, plus: str) -> str:
         assert (form, moment) == ("%Y-%m-%dT%H:%M:%fZ", "now")
-        return to_text(BEGAN + timedelta(seconds=self.now + float(plus.removesuffix(" seconds"))))
+        return to_text(at(self.now) + timedelta(seconds=float(plus.removesuffix(" seconds"))))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
@@ -136,11 +136,11 @@ class World:
 
         self.run(changed())
 
-    def set_due(self, connection_id: int, at: float) -> None:
+    def set_due(self, connection_id: int, due: int) -> None:
         async def set_it() -> None:
             mine = update(connections_table).where(connections_table.c.id == connection_id)
             async with self.database.write() as connection:
-                await connection.execute(mine.values(next_due_at=BEGAN + timedelta(seconds=at)))
+                await connection.execute(mine.values(next_due_at=at(due)))
 
         self.run(set_it())
 
@@ -164,10 +164,10 @@ class World:
 
         return self.run(claimed())
 
-    def renew(self, owner: str) -> None:
+    def renew(self, owner: str, sync_ids: Collection[int]) -> None:
         async def renewed() -> None:
             async with self.database.beside() as connection:
-                await claims.renew(connection, owner)
+                await claims.renew(connection, owner, sync_ids)
 
         self.run(renewed())
 
@@ -197,8 +197,7 @@ class World:
 
     def fetch(self, holding: Holding, records: Sequence[tuple[str, int]], cursor: str, *, end: bool) -> None:
         """The remote answers; nothing is written yet."""
-        observed_at = BEGAN + timedelta(seconds=self.now)
-        holding.fetched = Page(observed_at, cursor, [_record(*one) for one in records], end=end)
+        holding.fetched = Page(at(self.now), cursor, [_record(*one) for one in records], end=end)
 
     def commit(self, holding: Holding) -> bool:
         """Whether the page went in."""
@@ -276,5 +275,10 @@ def value_of(row: RowMapping) -> int:
     return int(msgspec.json.decode(row["body"])["value"])
 
 
-def seconds(moment: datetime | None) -> float | None:
-    return None if moment is None else round((moment - BEGAN).total_seconds(), 3)
+def at(ms: int) -> datetime:
+    return BEGAN + timedelta(milliseconds=ms)
+
+
+def since(moment: datetime | None) -> int | None:
+    """Milliseconds, as `at` takes them."""
+    return None if moment is None else (moment - BEGAN) // timedelta(milliseconds=1)
