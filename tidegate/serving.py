@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 import structlog
 from aiohttp import web
 
-from api.app import make_app
+from api.app import HEARD, make_app
 from api.context import Context
+from api.patience import hang_up_on_the_silent
 from config.secret import Secret
 from config.settings import ANY_ADDRESS, Settings, SettingsError, admin_key
 from tidegate.compose import Parts
@@ -49,8 +50,11 @@ async def serving(parts: Parts, needed: Sequence[str], stop: asyncio.Event) -> A
         ready=readiness(parts.database, needed),
         public_url=settings.reached_at,
     )
-    runner = web.AppRunner(make_app(context), access_log=None, shutdown_timeout=CLOSE_SECONDS)
+    app = make_app(context)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_SECONDS)
     await runner.setup()
+    assert runner.server is not None
+    waiting = asyncio.create_task(hang_up_on_the_silent(runner.server, app[HEARD]))
     try:
         site = web.TCPSite(runner, settings.host, settings.port, reuse_address=True)
         try:
@@ -67,6 +71,7 @@ async def serving(parts: Parts, needed: Sequence[str], stop: asyncio.Event) -> A
         stop.set()
         await closing
     finally:
+        waiting.cancel()
         await runner.cleanup()
 
 
