@@ -12,7 +12,7 @@ READY = $(VENV)/.installed
 DEV_READY = $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos mutations check bench docs lock clean install install-dev
+.PHONY: pictures help demo test chaos mutations check bench docs lock clean install install-dev
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name what; do \
@@ -51,6 +51,9 @@ bench: $(DEV_READY) ## Measure, and print ratios
 
 docs: $(DEV_READY) ## Write the references docs/configuration.md and docs/commands.md from the code
 	@$(VENV)/bin/python -m docs.generate
+
+pictures: $(DEV_READY) ## Make docs/pictures/ anew: the page, as Chromium shows it
+	@$(VENV)/bin/python -m docs.pictures
 
 install: $(READY) ## Make the virtual environment, with Tidegate in it
 
