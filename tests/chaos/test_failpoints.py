@@ -148,3 +148,34 @@ async def test_a_process_that_dies_at_any_step_costs_nothing(town: Town, step: S
     await town.until(lambda: a_sync_is_there(town), GOES_ON_WITHIN, "what was asked for has its sync")
     await town.all_end(within=GOES_ON_WITHIN)
     await truth.holds(town)
+
+
+#: Where the process works on by itself once what failed has passed.
+FAILING = [
+    Step.DUE_WRITTEN,
+    Step.DUE_COMMITTED,
+    Step.TRIGGER_WRITTEN,
+    Step.TRIGGER_COMMITTED,
+    Step.CLAIM_COMMITTED,
+    Step.PAGE_WRITTEN,
+    Step.END_WRITTEN,
+    Step.POSITIONS_COMMITTED,
+    Step.EVENT_SENT,
+]
+
+
+@pytest.mark.parametrize("step", FAILING)
+async def test_a_step_that_fails_once_is_made_up_for_by_the_same_process(town: Town, step: Step) -> None:
+    role, drive = DRIVES[step.partition("_")[0]]
+    others = [await town.start(name) for name in ("api", "scheduler", "worker") if name != role]
+    struck = await town.start(role, **{FAILPOINT: f"{step}:1:raise"})
+    await town.all_work([*others, struck])
+    await drive(town, struck)
+    await town.until(lambda: reached(struck, step), DIES_WITHIN, f"{step} is passed")
+    await town.until(lambda: a_sync_is_there(town), GOES_ON_WITHIN, "what was asked for has its sync")
+    await town.all_end(within=GOES_ON_WITHIN)
+    await truth.holds(town)
+
+
+async def reached(role: Role, step: Step) -> bool:
+    return bool(role.said("failpoint.reached", step=step))

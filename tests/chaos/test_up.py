@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
 
 def test_what_an_end_may_take_is_less_than_twenty_seconds() -> None:
-    """By the limits that the processes set themselves: measured here, it would be this machine that counts."""
+    """By the limits that the processes set themselves: what is measured here depends on the machine."""
     assert PAGE_GRACE_SECONDS + CANCEL_GRACE_SECONDS + 2 <= STOP_SECONDS <= 18
 
 
