@@ -175,7 +175,6 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         path="/api/v1/integrations",
         summary="Make an integration of the account",
         permission="write",
-        by_project=True,
         handler=create,
         body=AhaNew,
         query=Nothing,
