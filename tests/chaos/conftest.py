@@ -1,6 +1,7 @@
 """Which servers the towns stand on: embedded ones always, others where they are given."""
 
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -32,11 +33,10 @@ def figures(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     """What a long run has measured: printed when it has ended, however it ended."""
     lines: list[str] = []
     yield lines
-    terminal = request.config.pluginmanager.get_plugin("terminalreporter")
-    if terminal is not None and lines:
-        terminal.write_line("")
-        for line in lines:
-            terminal.write_line(f"  {line}")
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
+    assert capture is not None
+    with capture.global_and_fixture_disabled():
+        sys.stdout.write("".join(f"\n  {line}" for line in lines) + "\n")
 
 
 @pytest.fixture

@@ -55,6 +55,11 @@ class Proxy:
     def count(self, what: str) -> int:
         return sum(done == what for _, done in self.done)
 
+    @property
+    def swallowed(self) -> int:
+        """How many answers were, or are about to be, swallowed."""
+        return len(self._swallowing)
+
     async def start(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = int(self._server.sockets[0].getsockname()[1])

@@ -89,13 +89,13 @@ async def test_a_commit_whose_answer_is_lost_was_made_once(own: OwnRedis, seed: 
         await town.start_all("api", "scheduler")
         worker = await town.start("worker", TIDEGATE_DATABASE_URL=url)
         await town.all_work([worker])
-        weather = proxy.weather
-        # Claims, plans, pages and ends alike: whatever is the fifth commit, and the tenth ...
-        weather.swallow, weather.each, weather.times = b"COMMIT", 5, 6
-        for connection_id in await town.connections(["TIDE", "SURF"], ISSUES):
-            await town.sync(connection_id)
-        await town.all_end(within=150)
-        assert proxy.count("swallowed") >= 3
+        weather, made = proxy.weather, await town.connections(["TIDE", "SURF", "SAND"], ISSUES)
+        for each, connection_id in zip((3, 5, 7), made, strict=True):
+            # Claims, plans, pages and ends alike. Not three times: that would be called a crashing connection.
+            weather.swallow, weather.each, weather.times = b"COMMIT", each, proxy.swallowed + 2
+            await town.ends(await town.sync(connection_id), within=150)
+        assert proxy.swallowed >= 3
+        await town.all_end()
         await truth.holds(town)
 
 
