@@ -77,6 +77,13 @@ MUTATIONS: Sequence[Mutation] = (
         f"{_CLAIM}::test_a_lease_that_is_renewed_stays_and_one_that_ran_out_is_not_revived",
     ),
     Mutation(
+        "a slice that failed lets its lease go",
+        "store/claims.py",
+        "c.lease_owner == owner, c.id.in_(at_work), c.lease_until > now()",
+        "c.lease_owner == owner, c.lease_until > now()",
+        "tests/integration/test_worker.py::test_a_sync_whose_job_failed_is_let_go_by_a_worker_that_lives_on",
+    ),
+    Mutation(
         "crash count",
         "store/claims.py",
         "if await _crashes(connection, before, died=died) >= CRASHES_ALLOWED:",
@@ -160,7 +167,7 @@ MUTATIONS: Sequence[Mutation] = (
         "scheduler/triggers.py",
         "        passed(Step.TRIGGER_READ)\n",
         "        await self._redis.xack(STREAM, GROUP, number)\n        passed(Step.TRIGGER_READ)\n",
-        "tests/integration/test_triggers.py",
+        "tests/integration/test_triggers.py::test_a_trigger_that_the_database_could_not_take_is_taken_later",
     ),
     Mutation(
         "deliveries are taken once",

@@ -91,7 +91,7 @@ async def test_a_commit_whose_answer_is_lost_was_made_once(own: OwnRedis, seed: 
         await town.all_work([worker])
         weather, made = proxy.weather, await town.connections(["TIDE", "SURF", "SAND"], ISSUES)
         for each, connection_id in zip((3, 5, 7), made, strict=True):
-            # Claims, plans, pages and ends alike. Not three times: that would be called a crashing connection.
+            # Claims, plans, pages and ends alike. Three times would be called a crashing connection.
             weather.swallow, weather.each, weather.times = b"COMMIT", each, proxy.swallowed + 2
             await town.ends(await town.sync(connection_id), within=150)
         assert proxy.swallowed >= 3

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from sqlalchemy.exc import SQLAlchemyError
 
 from scheduler.triggers import GROUP, REJECTED, STREAM, Triggers
 from store.syncs import Ring, Sync, listed
@@ -119,6 +120,23 @@ async def test_what_a_dead_consumer_held_is_taken_over(engine: House, redis: Red
     alive, _ = consumer(engine, redis, taken_over=0.0)
     assert await alive.take(0.001) == 1
     assert len(await opened(engine)) == 1
+
+
+async def test_a_trigger_that_the_database_could_not_take_is_taken_later(engine: House, redis: Redis) -> None:
+    made = await connect(engine)
+    await redis.xadd(STREAM, {"connection": str(made.id)})
+    triggers, _ = consumer(engine, redis, taken_over=0.0)
+    await rename(engine, "syncs", "elsewhere")
+    with pytest.raises(SQLAlchemyError):
+        await taken(triggers)
+    await rename(engine, "elsewhere", "syncs")
+    assert await consumer(engine, redis, "two", taken_over=0.0)[0].take(0.001) == 1
+    assert len(await opened(engine)) == 1
+
+
+async def rename(house: House, before: str, after: str) -> None:
+    async with house.database.write() as connection:
+        await connection.exec_driver_sql(f"ALTER TABLE {before} RENAME TO {after}")
 
 
 async def test_what_another_holds_since_a_moment_is_left_to_it(engine: House, redis: Redis) -> None:
