@@ -65,6 +65,11 @@ SETTINGS: Mapping[str, About] = {
     ),
     "log_level": About("debug, info, warning, error or critical.", "debug"),
     "workers": About("Worker processes of tidegate up; at most 2 on SQLite.", "4"),
+    "keep_tombstones": About(
+        "Days for which records that are gone at the remote stay in the copy, marked as gone; at least 7.",
+        "365",
+        "for ever",
+    ),
 }
 
 #: Every form that a frequency may have, with what it means.

@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     proxy: Secret | None = None
     log_level: str = "info"
     workers: int = 1
+    keep_tombstones: int | None = None
 
     @property
     def is_sqlite(self) -> bool:
@@ -122,6 +123,7 @@ def load(environ: Mapping[str, str], file: Path | None = None) -> Settings:
         proxy=_value(given, "proxy", values.proxy, None),
         log_level=_value(given, "log_level", values.log_level, "info"),
         workers=_value(given, "workers", values.workers, 1),
+        keep_tombstones=_value(given, "keep_tombstones", values.tombstone_days, None),
     )
     if settings.is_sqlite and settings.workers > MOST_SQLITE_WORKERS:
         raise SettingsError(
@@ -259,7 +261,7 @@ def secret_key(settings: Settings) -> Secret:
 
 
 def vault_keys(settings: Settings) -> list[Secret]:
-    """The keys of the vault, the newest first: all of them open, and the one that the database names seals."""
+    """The keys of the vault, the newest first: all of them open, and the one the database names seals."""
     return [Secret(key.strip()) for key in secret_key(settings).reveal().split(",")]
 
 

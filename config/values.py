@@ -10,6 +10,7 @@ from config.secret import Secret
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+SHORTEST_TOMBSTONE_DAYS = 7
 SHORTEST_SECRET_KEY = 16  # characters
 SHORTEST_ADMIN_KEY = 8  # characters
 DATABASE_URLS = "allowed are postgresql://user:password@host/database and sqlite:///path/to/file.db"
@@ -91,6 +92,13 @@ def ca_file(text: str) -> Path:
     except OSError as wrong:
         raise ValueError(f"{path} cannot be used as CA certificates in PEM form ({wrong.strerror})") from None
     return path
+
+
+def tombstone_days(text: str) -> int:
+    """Days; less than a week would be over before those who copy from here came by."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) < SHORTEST_TOMBSTONE_DAYS:
+        raise ValueError(f"needed is a number of days, at least {SHORTEST_TOMBSTONE_DAYS}")
+    return int(text)
 
 
 def public_url(text: str) -> str:

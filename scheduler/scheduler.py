@@ -1,7 +1,7 @@
 """The scheduler's clock: APScheduler wakes the ticks; what is due, and to whom, is in the database."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import Protocol
 
 import structlog
@@ -42,10 +42,14 @@ class Bell(Protocol):
 class Scheduler:
     """Runs the ticks of one process until it is stopped. Any number of them may run side by side."""
 
-    def __init__(self, database: Database, tables: StreamTables, bell: Bell) -> None:
+    def __init__(
+        self, database: Database, tables: StreamTables, bell: Bell, tombstones: timedelta | None = None
+    ) -> None:
+        """`tombstones` is how long they are kept; None is for ever."""
         self._database = database
         self._tables = tables
         self._bell = bell
+        self._tombstones = tombstones
         self._clock = AsyncIOScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
@@ -81,7 +85,7 @@ class Scheduler:
             await self._bell.ring_webhook(connection_id)
 
     async def forget(self) -> None:
-        await forget(self._database)
+        await forget(self._database, self._tables, self._tombstones)
 
     async def purge(self) -> None:
         """Remove records of deleted connections, for as long as a tick may take."""

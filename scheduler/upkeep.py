@@ -14,6 +14,7 @@ from store import (
     deliveries,
     idempotency,
     outbox,
+    retention,
     sendings,
     syncs,
     webhooks,
@@ -21,6 +22,7 @@ from store import (
 from store.database import Database, clock, now
 from store.schema import connections as table
 from store.schema import host_pauses, processes
+from store.streams import StreamTables
 from store.syncs import Ring
 
 RINGS = 500
@@ -29,6 +31,9 @@ SYNCS_KEPT = timedelta(days=90)
 DELIVERIES_KEPT = timedelta(days=7)
 WEBHOOKS_AGAIN = timedelta(hours=1)
 PROCESSES_KEPT = timedelta(hours=1)
+QUARANTINE_KEPT = timedelta(days=30)
+#: Records deleted in one transaction; others write in between.
+TOMBSTONES = 500
 #: Of debug logs so many lines are forgotten in one transaction.
 LINES = 2000
 _BATCH = 200
@@ -85,9 +90,12 @@ async def webhooks_due(database: Database) -> Sequence[int]:
     return given
 
 
-async def forget(database: Database) -> None:
+async def forget(
+    database: Database, tables: StreamTables | None = None, tombstones: timedelta | None = None
+) -> None:
     """Delete what is past keeping, some of each kind at a time: events, syncs, deliveries, answers, entries
-    of the audit log, processes long gone, debug logs.
+    of the audit log, processes long gone, debug logs; with the `tables` what is in quarantine for nothing,
+    and tombstones that are older than they are to become.
     """
     async with database.write() as connection:
         at = await clock(connection)
@@ -99,6 +107,21 @@ async def forget(database: Database) -> None:
         await audit.forget(connection, at - audit.KEPT)
         await _forget_processes(connection)
     await _forget_debug_logs(database)
+    if tables is not None:
+        await _forget_records(database, tables, tombstones)
+
+
+async def _forget_records(database: Database, tables: StreamTables, tombstones: timedelta | None) -> None:
+    async with database.write() as connection:
+        at = await clock(connection)
+        await retention.forget_quarantine(connection, tables.all(), at - QUARANTINE_KEPT, TOMBSTONES)
+    if tombstones is None:
+        return
+    for stream in tables.all():
+        forgotten = TOMBSTONES
+        while forgotten == TOMBSTONES:
+            async with database.write() as connection:
+                forgotten = await retention.forget_tombstones(connection, stream, at - tombstones, TOMBSTONES)
 
 
 async def _forget_debug_logs(database: Database) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
-from sqlalchemy import bindparam, insert, literal, or_, select, update
+from sqlalchemy import bindparam, exists, insert, literal, or_, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
@@ -286,8 +286,9 @@ async def cancel(connection: AsyncConnection, sync: Sync, at: datetime, why: Pro
 
 
 async def forget(connection: AsyncConnection, before: datetime, limit: int = 1000) -> int:
-    """Delete syncs that ended before a time. How many."""
-    c = syncs.c
-    old = select(c.id).where(c.state.in_(ENDED), c.finished_at < before).limit(limit)
+    """Delete syncs that ended before a time; the last one of each connection stays. How many."""
+    c, newer = syncs.c, syncs.alias("newer").c
+    outdone = exists().where(newer.connection_id == c.connection_id, newer.id > c.id)
+    old = select(c.id).where(c.state.in_(ENDED), c.finished_at < before, outdone).limit(limit)
     gone = await connection.execute(syncs.delete().where(c.id.in_(old)))
     return gone.rowcount

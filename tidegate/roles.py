@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from random import Random
 
 import structlog
@@ -87,7 +88,9 @@ async def run_scheduler(parts: Parts, stop: asyncio.Event) -> None:
 
 async def schedule_and_relay(parts: Parts, stop: asyncio.Event, last: asyncio.Event) -> None:
     """The ticks and webhooks until `stop`, the relay until `last`, to tell of what ended in between."""
-    scheduler = Scheduler(parts.database, parts.ground.tables, parts.queue)
+    days = parts.settings.keep_tombstones
+    tombstones = timedelta(days=days) if days is not None else None
+    scheduler = Scheduler(parts.database, parts.ground.tables, parts.queue, tombstones)
     ears = Ears(parts.redis, RUNG, TOLD)
     hearing = asyncio.create_task(ears.listen())
     relay = asyncio.create_task(Relay(parts.database, parts.redis, parts.owner, ears).run(last))

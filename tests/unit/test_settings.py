@@ -118,6 +118,7 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
             "TIDEGATE_PROXY": "http://user:pw@proxy.example:3128",
             "TIDEGATE_LOG_LEVEL": "DEBUG",
             "TIDEGATE_WORKERS": "8",
+            "TIDEGATE_KEEP_TOMBSTONES": "30",
         }
     )
     assert settings == Settings(
@@ -134,7 +135,13 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
         proxy=Secret("http://user:pw@proxy.example:3128"),
         log_level="debug",
         workers=8,
+        keep_tombstones=30,
     )
+
+
+@pytest.mark.parametrize("days", ["6", "-7", "7.5", "never", "999999"])
+def test_tombstones_are_kept_for_a_week_at_least(days: str) -> None:
+    assert "at least 7" in refusal({"TIDEGATE_KEEP_TOMBSTONES": days})
 
 
 def test_a_variable_wins_over_the_file_and_an_empty_one_does_not(tmp_path: Path) -> None:
