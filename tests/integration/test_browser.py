@@ -233,6 +233,7 @@ async def views(up: Up, site: JiraCloud) -> list[str]:
     ]
 
 
+@pytest.mark.timeout(500)
 async def test_axe_finds_nothing_in_any_view_and_none_is_wider_than_its_window(
     up: Up, site: JiraCloud, browser: Browser
 ) -> None:

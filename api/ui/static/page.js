@@ -69,6 +69,9 @@ addEventListener("pageshow", (show) => {
   if (show.persisted) location.reload();
 });
 
+// Of tabs that do not all fit, the present one is in sight.
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 // The menu closes like one.
 const who = document.querySelector(".who");
 document.addEventListener("click", (click) => {
