@@ -4,6 +4,7 @@ Logs at debug, the database, Redis, the events, all answers of the API, what com
 """
 
 import json
+import zipfile
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from pathlib import Path
@@ -37,6 +38,8 @@ CANARIES = {
     "a stranger's key": "canary-stranger-8c>?f1",
     "the key of the vault": "canary-vault-e5>?2a",
     "the password of Redis": "canary-redis-0d77b9",
+    "the secret of another document": 'canary-dialect-3e>?"\\b8',
+    "the subscriber's secret": "whsec_" + b64encode(b"canary-subscriber-5c>?a7-sign").decode(),
 }
 
 
@@ -107,13 +110,15 @@ async def test_a_secret_is_nowhere_in_clear(town: Town, own: OwnRedis | None) ->
     await town.start_all("api", "scheduler", "worker")
     answers = Answers(town)
     connections = await made(town, answers)
+    await subscribed(town, answers)
+    await documents(answers)
     await refused(town, answers)
     await synced(town, answers, connections)
     await echoed(town, answers, connections["good"])
     for path in ("credentials", "connections", "syncs", "projects", "keys", "records", "subscriptions"):
         await answers.ask("GET", f"/v1/{path}")
     for connection_id in connections.values():
-        for more in ("", "/status", "/syncs", "/records"):
+        for more in ("", "/status", "/syncs", "/records", "/log", "/quarantine"):
             await answers.ask("GET", f"/v1/connections/{connection_id}{more}")
     printed = await commands(town, connections)
     places = {
@@ -121,6 +126,7 @@ async def test_a_secret_is_nowhere_in_clear(town: Town, own: OwnRedis | None) ->
         "what commands print": printed,
         "the database": await database(town),
         "Redis": await redis_dump(town),
+        "a backup": unpacked(town.folder.parent / "backup.zip"),
         "the settings": repr(settings.load(town.environ)),
     }
     await town.end()
@@ -131,6 +137,8 @@ async def test_a_secret_is_nowhere_in_clear(town: Town, own: OwnRedis | None) ->
     # What was looked at is what there is: the syncs, the failures, and the logs of them.
     assert "succeeded" in answers.text
     assert "auth" in answers.text
+    assert '"event":"request"' in answers.text
+    assert "credentials.ndjson" in places["a backup"]
     assert all('"level": "debug"' in role.text() for role in town.roles if role.name == "worker")
 
 
@@ -158,6 +166,7 @@ async def made(town: Town, answers: Answers) -> dict[str, int]:
             "frequency": "manually",
             "params": {"jql": "project = TG"},
             "webhook_secret": CANARIES["the webhook's secret"],
+            "debug": True,
         }
         connections[name] = (await answers.ask("POST", "/v1/connections", body))["id"]
     return connections
@@ -166,6 +175,50 @@ async def made(town: Town, answers: Answers) -> dict[str, int]:
 async def credential(answers: Answers, secret: str) -> int:
     body = {"name": "canary", "system": "jira", "kind": "basic", "username": EMAIL, "secret": secret}
     return int((await answers.ask("POST", "/v1/credentials", body))["id"])
+
+
+async def subscribed(town: Town, answers: Answers) -> None:
+    """A subscriber with a secret of its own, which is shown this once, and which says back what it gets."""
+    body = {"name": "canary", "url": town.jira.url, "secret": CANARIES["the subscriber's secret"]}
+    async with town.http.post(f"{town.url}/v1/subscriptions", json=body) as answer:
+        subscription_id = (await answer.json())["id"]
+    await answers.ask("POST", f"/v1/subscriptions/{subscription_id}/test")
+    for more in ("", "/deliveries"):
+        await answers.ask("GET", f"/v1/subscriptions/{subscription_id}{more}")
+
+
+async def documents(answers: Answers) -> None:
+    """Secrets that come in the words of other products, and all lists in which they might be told."""
+    secret = CANARIES["the secret of another document"]
+    params = {
+        "issue_tracker_server": "jira.invalid",
+        "issue_tracker_user": "me",
+        "issue_tracker_pass": secret,
+    }
+    connectors = "/api/v2/connectors/issue-tracker/"
+    made = await answers.ask("POST", connectors, {"name": "canary", "system": "jira", "params": params})
+    asked = {"name": "canary", "connector": made["id"], "params": {"issue_tracker_project": "TG"}}
+    await answers.ask("POST", "/api/v2/connections/issue-tracker/", asked)
+    await answers.ask("POST", "/api/v2/connections/test-issue-tracker/", {"system": "jira", "params": params})
+    await answers.ask(
+        "POST", connectors, {"name": "x", "system": "jira", "params": {"extra": {"pass": secret}}}
+    )
+    for path in (
+        connectors,
+        "/api/v2/connections/issue-tracker/?include=last_job",
+        "/api/v2/integrations/?include=params",
+        "/api/v1/integrations",
+        "/integrations",
+        "/api/tokens",
+        "/v1/audit",
+    ):
+        await answers.ask("GET", path)
+
+
+def unpacked(path: Path) -> str:
+    """All that is in a backup, with the names of its parts."""
+    with zipfile.ZipFile(path) as file:
+        return "\n".join(f"{name} {file.read(name).decode()}" for name in file.namelist())
 
 
 async def refused(town: Town, answers: Answers) -> None:
@@ -225,6 +278,10 @@ async def commands(town: Town, connections: Mapping[str, int]) -> str:
         ("connections", "list", "--json"),
         ("connections", "show", str(connections["wrong secret"]), "--json"),
         ("connections", "show", str(connections["good"])),
+        ("connections", "log", str(connections["wrong secret"])),
+        ("secrets", "status"),
+        ("doctor",),
+        ("backup", str(town.folder.parent / "backup.zip")),
         ("sync", "--system", "jira", "--output", str(town.folder.parent / "issues.ndjson"), *wrong),
     ):
         ended = await run(town.folder, *arguments, **town.environ, CANARY=GOOD)
