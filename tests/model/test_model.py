@@ -60,6 +60,10 @@ class Machine(RuleBasedStateMachine):
             made = small.Connection(self.world.connect(number))
             self.model.connections.append(made)
             self._add_page(made, set(KEYS[: number + 1]))
+            # Whatever begins with nothing at work takes long to get somewhere.
+            self._ask(number, Request("api"))
+            self.a_worker_claims_what_is_rung(0, WORKERS[number])
+            self.a_page_is_fetched(number)
 
     # --- the remote and the clock
 
@@ -155,6 +159,24 @@ class Machine(RuleBasedStateMachine):
     def a_worker_claims_what_is_rung(self, number: int, owner: str) -> None:
         ready = [sync for sync in self.model.all_syncs() if self.model.claimable(sync)]
         self.a_worker_claims(self.model.all_syncs().index(ready[number % len(ready)]), owner)
+
+    @precondition(lambda self: self.holdings)
+    @rule(number=which, same=st.booleans(), at_once=st.booleans())
+    def a_worker_stands_still_and_is_overtaken(self, number: int, same: bool, at_once: bool) -> None:
+        """By another, or by itself: its own next claim does not make the one before good again. It wakes up
+        at once or some time later.
+        """
+        holding, sync, mine = self._holding(number)
+        if not mine or sync.lease_until is None:
+            return
+        self.world.now = self.model.now = sync.lease_until
+        if not holding.fetched:
+            self.a_page_is_fetched(self.holdings.index(holding))
+        owner = holding.owner if same else next(one for one in WORKERS if one != holding.owner)
+        self.a_worker_claims(self.model.all_syncs().index(sync), owner)
+        if at_once and holding in self.holdings and holding.fetched:
+            fetched = [one for one in self.holdings if one.fetched]
+            self.a_page_is_committed(fetched.index(holding))
 
     @rule(owner=workers)
     def a_heart_beats(self, owner: str) -> None:
