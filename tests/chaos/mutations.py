@@ -78,9 +78,9 @@ MUTATIONS: Sequence[Mutation] = (
     ),
     Mutation(
         "a slice that failed lets its lease go",
-        "store/claims.py",
-        "c.lease_owner == owner, c.id.in_(at_work), c.lease_until > now()",
-        "c.lease_owner == owner, c.lease_until > now()",
+        "worker/worker.py",
+        "self._at_work.remove(sync_id)",
+        "pass",
         "tests/integration/test_worker.py::test_a_sync_whose_job_failed_is_let_go_by_a_worker_that_lives_on",
     ),
     Mutation(

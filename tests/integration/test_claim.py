@@ -64,8 +64,11 @@ async def test_what_is_held_cannot_be_claimed_until_its_lease_has_ended(engine: 
 
 async def test_a_lease_that_is_renewed_stays_and_one_that_ran_out_is_not_revived(engine: House) -> None:
     sync = await claimed(engine, (await connect(engine)).id)
-    await set_sync(engine, sync.id, lease_until=now(0.5))
+    await set_sync(engine, sync.id, lease_until=now(5))
+    soon = (await sync_row(engine, sync.id))["lease_until"]
     async with engine.database.beside() as connection:
+        await claims.renew(connection, ME, [4711])
+        assert (await connection.execute(select(syncs_table.c.lease_until))).scalar_one() <= soon
         await claims.renew(connection, ME, [sync.id])
         await claims.renew(connection, "another", [sync.id])
     left = (await sync_row(engine, sync.id))["lease_until"] - await engine.database.time()
