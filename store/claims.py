@@ -43,6 +43,12 @@ async def claimable(connection: AsyncConnection, limit: int) -> Sequence[Ring]:
     return [Ring(*row) for row in await connection.execute(query.limit(limit))]
 
 
+async def longest_due(connection: AsyncConnection) -> datetime | None:
+    """Since when the longest due of these waits; None if nothing does."""
+    query = select(syncs.c.run_at).where(_claimable()).order_by(syncs.c.run_at).limit(1)
+    return (await connection.execute(query)).scalar()
+
+
 async def next_in_lane(connection: AsyncConnection, connection_id: int, lane: Lane) -> Ring | None:
     """The queued sync of a lane, once nothing is open there."""
     c = syncs.c

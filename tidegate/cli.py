@@ -30,6 +30,7 @@ COMMANDS = {
     "sync": _Listed("sync", "Sync now: a connection, or any URL into a file."),
     "syncs": _Listed("syncs", "List, show and cancel syncs."),
     "records": _Listed("records", "Export copied records as NDJSON, CSV or Parquet."),
+    "top": _Listed("top", "Watch connections, syncs, processes and hosts live."),
     "events": _Listed("events", "Print what happens, as CloudEvents."),
     "backup": _Listed("backup", "Write all that the database holds to a file, while everything runs."),
     "restore": _Listed("backup", "Put a backup into an empty database, SQLite or PostgreSQL."),
@@ -59,15 +60,20 @@ class _Lazy(click.Group):
             formatter.write_dl([(name, listed.about) for name, listed in COMMANDS.items()])
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Lazy, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tidegate", prog_name="tidegate")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Keeps your own database in step with Jira filters, Jenkins jobs and Azure DevOps organisations.
 
     Settings are environment variables (TIDEGATE_DATA_DIR, TIDEGATE_DATABASE_URL, ...) or the same names
     without the prefix, in lower case, in tidegate.toml. Without any, everything is kept in
     ~/.local/share/tidegate.
 
+    Without a command it says how things stand here, and what to type next.
+
     \b
     Exit codes: 0 all well, 1 it failed, 2 wrong use or settings, 3 partial.
     """
+    if context.invoked_subcommand is None:
+        importlib.import_module("tidegate.commands.state").tell()

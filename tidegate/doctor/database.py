@@ -29,7 +29,7 @@ async def opened(
     settings: Settings, redact: Redact
 ) -> AsyncIterator[tuple[Database | None, Sequence[Finding]]]:
     """The database if it can be used, and what was found. One that is not there yet is not made."""
-    missing = _missing_file(settings)
+    missing = missing_file(settings)
     if missing is not None:
         advice = "The first start makes it; `tidegate migrate` does only that."
         yield None, [warn("database", f"{missing} is not there yet.", advice)]
@@ -62,7 +62,8 @@ async def _reach(database: Database, settings: Settings, redact: Redact) -> tupl
         return False, [fail("database", f"It cannot be used: {redact(reason)}", advice)]
 
 
-def _missing_file(settings: Settings) -> Path | None:
+def missing_file(settings: Settings) -> Path | None:
+    """The file of an SQLite database that was not made yet."""
     if not settings.is_sqlite:
         return None
     path = Path(unquote(urlsplit(settings.async_database_url.reveal()).path.removeprefix("/")))
