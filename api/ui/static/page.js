@@ -1,6 +1,6 @@
 // What every page does; what only one does is in a module of its own, loaded where it is needed.
 
-import { ask, toast } from "./ask.js";
+import { ask, at, toast } from "./ask.js";
 import { tellTimes } from "./times.js";
 
 const VIEWS = {
@@ -11,7 +11,16 @@ const VIEWS = {
 
 document.documentElement.classList.add("scripted");
 tellTimes();
-VIEWS[document.body.dataset.view]?.().then((view) => view.begin());
+VIEWS[document.body.dataset.view]?.().then((view) => view.begin(), again);
+
+// The server went away while the page was loading: it is loaded again once the server is back.
+async function again(error) {
+  console.warn(error);
+  while (!(await fetch(at("ui/session"), { headers: { "X-Page-Script": "yes" } }).catch(() => null))) {
+    await new Promise((done) => setTimeout(done, 2000));
+  }
+  location.reload();
+}
 
 // Values to copy.
 document.addEventListener("click", async (click) => {
