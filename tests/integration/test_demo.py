@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -53,7 +54,7 @@ class Demo:
 
 
 @asynccontextmanager
-async def demo(folder: Path, *arguments: str) -> AsyncIterator[Demo]:
+async def demo(folder: Path, *arguments: str, port: int | None = None) -> AsyncIterator[Demo]:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tidegate", "demo", *arguments),
@@ -61,7 +62,7 @@ async def demo(folder: Path, *arguments: str) -> AsyncIterator[Demo]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         # Only the port is said, as another demo may run on this machine.
-        env={**plain, "PYTHONPATH": str(ROOT), "TIDEGATE_PORT": str(free_port())},
+        env={**plain, "PYTHONPATH": str(ROOT), "TIDEGATE_PORT": str(port or free_port())},
         cwd=folder,
     )
     running = Demo(folder, child)
@@ -97,6 +98,23 @@ async def test_all_of_it_is_healthy_within_60_seconds_and_it_ends_leaving_nothin
     seconds = float(shown.out.partition(f"{HEALTHY} after ")[2].partition(" s")[0])
     assert seconds < 60
     assert left_of(shown.data_dir) == []
+
+
+async def test_it_does_not_take_another_server_for_its_own(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        async with demo(tmp_path, port=taken.getsockname()[1]) as shown:
+            assert await shown.ended(within=60) == 1
+    assert "TIDEGATE_PORT" in shown.out
+    assert "Traceback" not in shown.out
+
+
+async def test_a_limit_is_waited_out_and_an_expired_token_is_renewed_without_anyone(tmp_path: Path) -> None:
+    async with demo(tmp_path) as shown:
+        await shown.shows(HEALTHY, within=80)
+        await shown.shows("healthy -> rate_limited", within=60)
+        await shown.shows("rate_limited -> healthy", within=90)
+        await shown.shows("healthy -> failed: auth", within=60)
+        await shown.shows("Nothing was lost", within=60)
 
 
 async def test_it_lives_until_ctrl_c_and_can_be_started_again(tmp_path: Path) -> None:

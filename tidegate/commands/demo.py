@@ -1,12 +1,13 @@
 """`tidegate demo`: Tidegate at work on simulated systems."""
 
 import os
+import socket
 
 import click
 
 from config.logs import Redactor
 from config.settings import Settings
-from tidegate.commands.session import run
+from tidegate.commands.session import Failure, run
 from tidegate.demo.story import surroundings, tell
 
 
@@ -20,8 +21,20 @@ def demo(until_healthy: bool) -> None:
     surroundings(os.environ)
 
     async def main(settings: Settings, redactor: Redactor) -> bool:
+        _check_port(settings)
         return await tell(settings, redactor, until_healthy=until_healthy)
 
     healthy = run(main)
     if until_healthy and not healthy:
         raise SystemExit(1)
+
+
+def _check_port(settings: Settings) -> None:
+    """Whatever else listens there would be taken for this demo. Raises `Failure`."""
+    try:
+        with socket.create_server((settings.host, settings.port)):
+            return
+    except OSError as e:
+        where = f"{settings.host}:{settings.port}"
+        advice = "Stop what listens there, or choose another port: TIDEGATE_PORT=8421 tidegate demo"
+        raise Failure(f"The demo cannot listen at {where}: {e.strerror}. {advice}") from None

@@ -1,5 +1,6 @@
 """The demo as a client of Tidegate: it makes its connections through the API, as anyone would."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from tidegate.demo.world import Place
 
 #: Often enough to be seen, seldom enough to be real.
 FREQUENCY = "every 1m"
+LOOK_SECONDS = 0.5
 
 
 class Caller:
@@ -42,6 +44,21 @@ class Caller:
         """Ask for one build, as a webhook would."""
         wanted = {"scope": "records", "stream": "builds", "keys": [key]}
         await self._call("POST", f"/v1/connections/{connection_id}/sync", wanted)
+
+    async def sync(self, connection_id: int) -> None:
+        """Sync now."""
+        await self._call("POST", f"/v1/connections/{connection_id}/sync", {})
+
+    async def until(self, connection_id: int, health: str) -> None:
+        """Wait for a health of a connection."""
+        path = f"/v1/connections/{connection_id}/status"
+        while (await self._call("GET", path))["health"] != health:  # noqa: ASYNC110 - as any client must
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def renew(self, connection_id: int, secret: str) -> None:
+        """Give the connection's credential a new secret."""
+        found = await self._call("GET", f"/v1/connections/{connection_id}")
+        await self._call("PATCH", f"/v1/credentials/{found['credential_id']}", {"secret": secret})
 
     async def _connect(self, place: Place) -> Any:
         credential = await self._call(

@@ -90,6 +90,10 @@ class Screen:
             self._lines.append(line)
         return line
 
+    def say(self, line: str) -> None:
+        """A line of the story itself."""
+        self._lines.append(line)
+
     def picture(self, seen: Seen) -> RenderableType:
         table = Table(title="Tidegate keeps these in step", title_justify="left", expand=True)
         for name in ("connection", "health", "records", "now", "last success", "next due"):
@@ -142,7 +146,8 @@ def line_of(
         return None
     at = str(event["time"])[11:19]
     if event["type"] == "io.tidegate.connection_status":
-        return f"{at}  {name}: {data['health_before']} -> {data['health']}"
+        why = f": {data['cause']}" if data["cause"] else ""
+        return f"{at}  {name}: {data['health_before']} -> {data['health']}{why}"
     if data["trigger"] == "webhook":
         if data["state"] != "succeeded" or since_change is None:
             return None

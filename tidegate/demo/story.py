@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import AsyncExitStack, nullcontext
 from pathlib import Path
 from random import Random
@@ -21,13 +21,15 @@ from events.envelope import STREAM
 from tidegate.compose import Parts, open_all
 from tidegate.demo.caller import Caller
 from tidegate.demo.screen import Screen, Seen, look
-from tidegate.demo.world import World, open_world
+from tidegate.demo.world import PAUSE_SECONDS, World, open_world
 from tidegate.roles import stop_on_signals
 from tidegate.serving import known_admin_key
 from tidegate.up import run_everything
 
 SEED = 7
 DRAW_SECONDS = 0.5
+#: Between one trouble and the next, so that each is seen for itself.
+CALM_SECONDS = 15
 LOOPBACK = "127.0.0.1/32"
 FOLDER = ".demo"
 
@@ -68,7 +70,12 @@ class Story:
         self._world = world
         self._began = began
         self._console = Console()
-        self.healthy = False
+        self._all_healthy = asyncio.Event()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether all connections were, once."""
+        return self._all_healthy.is_set()
 
     async def play(self, stop: asyncio.Event, *, until_healthy: bool) -> None:
         settings = self._parts.settings
@@ -85,10 +92,12 @@ class Story:
             await caller.have_it_call(of["jira"])
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             following = tasks.create_task(self._follow(screen))
+            troubled = tasks.create_task(self._troubles(caller, screen, of))
             living = tasks.create_task(self._world.live(self._on_build(caller, tasks, of["jenkins"])))
             try:
                 await self._show(screen, list(made), stop, until_healthy=until_healthy)
             finally:
+                troubled.cancel()
                 living.cancel()
                 following.cancel()
 
@@ -107,6 +116,33 @@ class Story:
             tasks.create_task(caller.sync_build(jenkins, key))
 
         return finished
+
+    async def _troubles(self, caller: Caller, screen: Screen, of: Mapping[str, int]) -> None:
+        """What happens to everyone in time: a limit that is waited out, then a token that has expired."""
+        await self._all_healthy.wait()
+        await asyncio.sleep(CALM_SECONDS)
+        self._say(screen, f"Azure DevOps is asked too much: it wants a pause of {PAUSE_SECONDS} s.")
+        self._world.ask_for_a_pause()
+        await caller.sync(of["azure"])
+        await caller.until(of["azure"], "rate_limited")
+        await caller.until(of["azure"], "healthy")
+        await asyncio.sleep(CALM_SECONDS)
+        self._say(screen, "The token for Jenkins expires.")
+        token = self._world.expire_token()
+        await caller.sync(of["jenkins"])
+        await caller.until(of["jenkins"], "failed")
+        await asyncio.sleep(CALM_SECONDS)
+        self._say(screen, "Somebody gives the credential its new token.")
+        await caller.renew(of["jenkins"], token)
+        await caller.until(of["jenkins"], "healthy")
+        await asyncio.sleep(CALM_SECONDS)
+        self._say(screen, "Nothing was lost, and nobody restarted anything.")
+
+    def _say(self, screen: Screen, words: str) -> None:
+        line = f"{self._parts.clock():%H:%M:%S}  {words}"
+        screen.say(line)
+        if not self._console.is_terminal:
+            self._print(line)
 
     async def _follow(self, screen: Screen) -> None:
         """Read the event stream as any consumer would, from now on."""
@@ -139,7 +175,7 @@ class Story:
                 if drawn is not None:
                     drawn.update(screen.picture(seen), refresh=True)
                 if not self.healthy and all(row.connection.health == "healthy" for row in seen.rows):
-                    self.healthy = True
+                    self._all_healthy.set()
                     self._print(f"All connections are healthy after {time.monotonic() - self._began:.1f} s.")
                     if drawn is None:
                         self._print(screen.places(seen.workers))

@@ -9,6 +9,7 @@ from random import Random
 import msgspec
 
 from tidegate.demo.remotes.azure import AzureDevOps
+from tidegate.demo.remotes.base import Fault
 from tidegate.demo.remotes.jenkins import JenkinsController
 from tidegate.demo.remotes.jira import JiraCloud
 
@@ -16,7 +17,10 @@ JIRA_USER, JIRA_TOKEN = "ana@example.com", "demo-jira-token"
 JENKINS_USER, JENKINS_TOKEN = "ana", "demo-jenkins-token"
 AZURE_TOKEN = "demo-azure-pat"  # noqa: S105 - of a remote that is only played
 
+RENEWED_TOKEN = "demo-jenkins-token-2"  # noqa: S105 - of a remote that is only played
+
 BUILD_SECONDS = 20
+PAUSE_SECONDS = 35
 _PIPELINE = "harbour/lock-gate"
 _STATES = ("In Progress", "Done", "To Do")
 
@@ -73,6 +77,15 @@ class World:
             Place("Jenkins: all jobs", "jenkins", self.jenkins.base, "basic", JENKINS_USER, JENKINS_TOKEN),
             Place("Azure DevOps: company", "azure", self.azure.base, "pat", None, AZURE_TOKEN),
         ]
+
+    def ask_for_a_pause(self) -> None:
+        """Azure DevOps answers the next request with a limit, and when to come again."""
+        self.azure.faults.append(Fault("/", 429, headers={"Retry-After": str(PAUSE_SECONDS)}))
+
+    def expire_token(self) -> str:
+        """The token at Jenkins is worth nothing any more. The one that takes its place."""
+        self.jenkins.users[JENKINS_USER] = RENEWED_TOKEN
+        return RENEWED_TOKEN
 
     async def live(self, on_build: OnBuild) -> None:
         """Let things happen, until cancelled."""
