@@ -35,9 +35,10 @@ async def test_every_route_but_those_for_machines_refuses_a_stranger(api: Api) -
                     assert answer.status == 404, path  # the unguessable path is the proof
                     continue
                 assert answer.status == 401, path
-                assert answer.content_type == "application/problem+json"
                 assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-                assert (await answer.json())["status"] == 401
+                if route.dialect is None:  # the other documents have words of their own
+                    assert answer.content_type == "application/problem+json"
+                    assert (await answer.json())["status"] == 401
 
 
 @pytest.mark.parametrize(
