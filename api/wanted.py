@@ -45,7 +45,7 @@ class Checked(msgspec.Struct, frozen=True):
     frequency: Frequency
     streams: list[str] | None
     #: The server that is asked, as credentials are bound to it.
-    place: str | None
+    place: str | None = None
 
     @property
     def canonical(self) -> str | None:

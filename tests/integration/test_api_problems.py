@@ -1,5 +1,6 @@
 """Errors: problem documents that name the field and hold no more than that."""
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from io import BytesIO
 
@@ -96,9 +97,11 @@ async def test_unknown_paths_and_methods_are_problems_too(api: Api) -> None:
 async def test_an_id_of_nothing_is_404_everywhere(api: Api, which: str) -> None:
     for route in ROUTES:
         if "{id}" in route.path:
-            path = route.path.replace("{id}", which)
+            path = re.sub(r"\{[^}]*\}", "1", route.path.replace("{id}", which))
             status, problem = await api.ask(route.method, path, {} if route.method != "GET" else None)
-            assert (status, problem["status"]) == (404, 404), path
+            assert status == 404, path
+            if route.dialect is None:  # the other documents have words of their own
+                assert problem["status"] == 404, path
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "limit=1&limit=2", "colour=red"])

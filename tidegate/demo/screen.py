@@ -108,6 +108,7 @@ class Screen:
         """Where to look, to be typed as it stands."""
         query = "SELECT issue_key, status, updated_at FROM jira_issues ORDER BY updated_at DESC LIMIT 5"
         lines = [
+            f"Page      {self._url}  (sign in with the key in {self._folder}/admin.key)",
             f'API       curl -H "X-API-Key: $(cat {self._folder}/admin.key)" {self._url}/v1/connections',
             f'Database  sqlite3 {self._folder}/tidegate.db "{query}"',
         ]
