@@ -21,7 +21,7 @@ ISSUES = 60
 
 
 @pytest.fixture
-async def own(tmp_path: Path) -> AsyncIterator[OwnRedis]:
+async def server(tmp_path: Path) -> AsyncIterator[OwnRedis]:
     async with own_redis(tmp_path) as server:
         yield server
 
@@ -32,11 +32,11 @@ def on_sqlite(folder: Path) -> Database:
 
 @pytest.mark.redis_server
 async def test_a_redis_behind_a_slow_line_that_breaks_ends_no_process(
-    own: OwnRedis, seed: int, tmp_path: Path
+    server: OwnRedis, seed: int, tmp_path: Path
 ) -> None:
     folder = tmp_path / "town"
     async with (
-        proxy_to(own.url, seed) as (proxy, url),
+        proxy_to(server.url, seed) as (proxy, url),
         town_in(on_sqlite(folder), folder, {"TIDEGATE_REDIS_URL": url}) as town,
     ):
         await town.start_all("api", "scheduler", "worker", "worker")
@@ -56,9 +56,9 @@ async def test_a_redis_behind_a_slow_line_that_breaks_ends_no_process(
 
 
 @pytest.mark.redis_server
-async def test_a_redis_that_takes_nothing_more_loses_no_sync(own: OwnRedis, tmp_path: Path) -> None:
+async def test_a_redis_that_takes_nothing_more_loses_no_sync(server: OwnRedis, tmp_path: Path) -> None:
     folder = tmp_path / "town"
-    async with town_in(on_sqlite(folder), folder, {"TIDEGATE_REDIS_URL": own.url}) as town:
+    async with town_in(on_sqlite(folder), folder, {"TIDEGATE_REDIS_URL": server.url}) as town:
         await town.start_all("api", "scheduler", "worker")
         running, asked = await town.connections(["TIDE", "SURF"], ISSUES)
         town.jira.hold(after=2)
@@ -81,10 +81,12 @@ async def refused(town: Town) -> bool:
 
 @pytest.mark.postgres
 @pytest.mark.redis_server
-async def test_a_commit_whose_answer_is_lost_was_made_once(own: OwnRedis, seed: int, tmp_path: Path) -> None:
+async def test_a_commit_whose_answer_is_lost_was_made_once(
+    server: OwnRedis, seed: int, tmp_path: Path
+) -> None:
     async with (
         proxy_to(os.environ[POSTGRES], seed) as (proxy, url),
-        town_on(tmp_path / "town", own) as town,
+        town_on(tmp_path / "town", server) as town,
     ):
         await town.start_all("api", "scheduler")
         worker = await town.start("worker", TIDEGATE_DATABASE_URL=url)
