@@ -30,10 +30,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests with a database run on SQLite, and on PostgreSQL where one is given."""
+    """Tests with a database run on SQLite, and on PostgreSQL where one is given.
+
+    Those that are marked `sqlite_does` ask nothing of the database that others do not: they run on
+    PostgreSQL in long runs only.
+    """
     if "database_kind" in metafunc.fixturenames:
         kinds = [pytest.param("sqlite", id="sqlite")]
-        if os.environ.get(POSTGRES):
+        spared = metafunc.definition.get_closest_marker("sqlite_does") and not os.environ.get(SOAK)
+        if os.environ.get(POSTGRES) and not spared:
             kinds.append(pytest.param("postgres", id="postgres", marks=pytest.mark.postgres))
         metafunc.parametrize("database_kind", kinds)
 

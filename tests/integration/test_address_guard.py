@@ -15,6 +15,8 @@ from tests.api_server import Api, serving_api
 from tests.house import ADAPTERS
 from tests.servers import Handler, Wire, answer, serving, speaking
 
+pytestmark = pytest.mark.sqlite_does
+
 #: Loopback as somebody may write it who hopes that nobody looks: names, numbers, other families.
 OURS = [
     "127.0.0.1",

@@ -7,6 +7,8 @@ import pytest
 from store.database import Database
 from tests.api_server import Api, serving_api
 
+pytestmark = pytest.mark.sqlite_does
+
 CHANGES: dict[str, dict[str, object]] = {
     "projects": {"name": "other"},
     "credentials": {"name": "other"},

@@ -11,6 +11,8 @@ from api.routes import ROUTES
 from store.database import Database
 from tests.api_server import Api, serving_api
 
+pytestmark = pytest.mark.sqlite_does
+
 MEDIA = "application/problem+json"
 
 

@@ -15,6 +15,8 @@ from tests.house import ADAPTERS
 from tests.shapes import assert_shape
 from tidegate.demo.remotes.jira import JiraCloud
 
+pytestmark = pytest.mark.sqlite_does
+
 #: The document's list, with names of our own.
 EXAMPLE = [
     {

@@ -16,6 +16,8 @@ from tests.shapes import Maybe, assert_shape
 from tests.shelf import Shelf
 from tidegate.demo.remotes.jira import JiraCloud
 
+pytestmark = pytest.mark.sqlite_does
+
 AT = "2019-01-01T00:00:00.000Z"
 PRODUCTS = "/api/v1/products/PRJ1/integrations"
 ACCOUNT = "/api/v1/integrations"

@@ -10,6 +10,8 @@ from tests.tracker import CONNECTORS, PATH, TEST, Tracker, tracking
 from tidegate.demo.remotes.jenkins import JenkinsController
 from tidegate.demo.remotes.jira import JiraCloud
 
+pytestmark = pytest.mark.sqlite_does
+
 
 @pytest.fixture
 async def tracker(database: Database) -> AsyncIterator[Tracker]:

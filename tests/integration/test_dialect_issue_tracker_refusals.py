@@ -8,6 +8,8 @@ import pytest
 from store.database import Database
 from tests.tracker import CONNECTORS, CREATE, PATH, TEST, Tracker, tracking
 
+pytestmark = pytest.mark.sqlite_does
+
 
 @pytest.fixture
 async def tracker(database: Database) -> AsyncIterator[Tracker]:

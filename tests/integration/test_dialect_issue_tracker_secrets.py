@@ -10,6 +10,8 @@ from store.database import Database
 from store.schema import metadata
 from tests.tracker import CONNECTORS, PATH, Tracker, tracking
 
+pytestmark = pytest.mark.sqlite_does
+
 SECRET = "a secret given with the connection"
 
 

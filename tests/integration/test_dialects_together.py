@@ -11,6 +11,8 @@ from tests.api_server import ADMIN_KEY, Api, serving_api
 from tests.house import ADAPTERS
 from tidegate.demo.remotes.jira import JiraCloud
 
+pytestmark = pytest.mark.sqlite_does
+
 SECRET = "a token of the tests"
 
 

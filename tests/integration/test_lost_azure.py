@@ -26,6 +26,8 @@ from tidegate.demo.remotes.azure import AzureDevOps
 from tidegate.demo.remotes.base import Clock, Fault
 from worker.sync import run_slice
 
+pytestmark = pytest.mark.sqlite_does
+
 JSON = {"Content-Type": "application/json; charset=utf-8"}
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 CENSUS = Request("api", "census")

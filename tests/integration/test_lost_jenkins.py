@@ -17,6 +17,8 @@ from tidegate.demo.remotes.base import Clock, Fault
 from tidegate.demo.remotes.jenkins import JenkinsController
 from worker.sync import run_slice
 
+pytestmark = pytest.mark.sqlite_does
+
 TOKEN = "11aa-api-token"
 MINUTE = timedelta(minutes=1)
 CENSUS = Request("api", "census")

@@ -21,6 +21,8 @@ from tidegate.demo.remotes.jira_datacenter import JiraDataCenter
 from worker.census import FEW
 from worker.sync import run_slice
 
+pytestmark = pytest.mark.sqlite_does
+
 Remote = JiraCloud | JiraDataCenter
 CENSUS = Request("api", "census")
 JSON = {"Content-Type": "application/json"}

@@ -14,6 +14,8 @@ from store.database import Database
 from tests.api_server import ADMIN_KEY, Api
 from tests.page import browsing, cookie_of, keep_cookie, serving_page, words_of
 
+pytestmark = pytest.mark.sqlite_does
+
 
 @pytest.fixture
 async def api(database: Database) -> AsyncIterator[Api]:
