@@ -17,6 +17,8 @@ from tests.house import open_house
 from tidegate.demo.remotes.base import Fault
 from worker.sync import run_slice
 
+pytestmark = pytest.mark.sqlite_does
+
 # --- nothing is missed
 
 

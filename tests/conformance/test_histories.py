@@ -23,6 +23,8 @@ from tests.house import open_house
 from tidegate.demo.remotes.base import Fault
 from worker.sync import run_slice
 
+pytestmark = pytest.mark.sqlite_does
+
 #: More for a long run: TIDEGATE_TEST_HISTORIES=500.
 HISTORIES = int(os.environ.get("TIDEGATE_TEST_HISTORIES", "8"))
 

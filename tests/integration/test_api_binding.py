@@ -8,6 +8,8 @@ import pytest
 from store.database import Database
 from tests.api_server import Api, serving_api
 
+pytestmark = pytest.mark.sqlite_does
+
 HERE, THERE = "shelf.example/3", "stranger.example/3"
 
 

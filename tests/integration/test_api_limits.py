@@ -19,6 +19,8 @@ from tests.house import ADAPTERS
 from tests.tree import ROOT, package_files
 from worker.queue import connect
 
+pytestmark = pytest.mark.sqlite_does
+
 HEAD = f"POST /v1/projects HTTP/1.1\r\nHost: x\r\nX-API-Key: {ADMIN_KEY}\r\n"
 
 

@@ -16,6 +16,8 @@ from tests.gated import SYSTEM, Gated
 from tests.tidegates import run
 from tidegate.demo.remotes.tokens import TokenServer
 
+pytestmark = pytest.mark.sqlite_does
+
 URL = "https://login.example.com/oauth/token"
 SECRET, REFRESH = "a client's secret", "a refresh token"
 

@@ -12,6 +12,8 @@ from tests.house import ADAPTERS as OURS
 from tests.ringing_shelf import Librarian, ringing
 from worker.registrar import Registrar
 
+pytestmark = pytest.mark.sqlite_does
+
 
 @pytest.fixture
 def librarian() -> Librarian:

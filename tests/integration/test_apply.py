@@ -14,6 +14,8 @@ from tests.api_server import Api, serving_api
 from tidegate.applying import Moved, Refused, carry_out, draw
 from tidegate.plan import Plan
 
+pytestmark = pytest.mark.sqlite_does
+
 FILE = """
 set = "team"
 

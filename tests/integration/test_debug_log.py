@@ -35,6 +35,8 @@ from tidegate.demo.remotes.jira import JiraCloud
 from worker.journal import Journal
 from worker.sync import run_slice
 
+pytestmark = pytest.mark.sqlite_does
+
 #: With characters that are written differently in URLs, in JSON and in base64.
 SECRET = 'canary-log-7f>?/+%"\\1d'
 

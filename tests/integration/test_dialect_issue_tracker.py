@@ -10,6 +10,8 @@ from tests.shapes import assert_shape
 from tests.tracker import CREATE, PATH, TEST, Tracker, tracking
 from tidegate.demo.remotes.jira import JiraCloud
 
+pytestmark = pytest.mark.sqlite_does
+
 #: The answer that the document shows for a list, with names of our own.
 LISTED: dict[str, Any] = {
     "id": 1,

@@ -18,6 +18,8 @@ from tidegate.demo.remotes.jira import CLOUD_ID, MANAGE_WEBHOOKS, READ_USER, REA
 from tidegate.demo.remotes.jira_datacenter import JiraDataCenter
 from tidegate.demo.remotes.jira_webhooks import Registration
 
+pytestmark = pytest.mark.sqlite_does
+
 Remote = JiraCloud | JiraDataCenter
 SECRET = "known to both"
 HOOK = "https://tidegate.example.com/webhooks/abc"

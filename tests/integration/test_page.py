@@ -16,6 +16,8 @@ from store.outbox import RELAY
 from tests.api_server import ADMIN_KEY, Api
 from tests.page import browsing, parsed, serving_page, words_of
 
+pytestmark = pytest.mark.sqlite_does
+
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}"
 SECRET = "a secret of the tests"
 

@@ -20,6 +20,8 @@ from tests.house import House, open_house
 from tests.ringing_shelf import Librarian, ringing
 from worker.registrar import Registrar
 
+pytestmark = pytest.mark.sqlite_does
+
 URL = "https://tidegate.example"
 
 

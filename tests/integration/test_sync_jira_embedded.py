@@ -15,6 +15,8 @@ from tidegate.demo.remotes.jira import JiraCloud
 from tidegate.demo.remotes.jira_datacenter import JiraDataCenter
 from tidegate.demo.remotes.jira_issue import Issue
 
+pytestmark = pytest.mark.sqlite_does
+
 Remote = JiraCloud | JiraDataCenter
 LISTS = ("changelogs", "comments", "worklogs")
 #: Who we are, the filter, and one search.
