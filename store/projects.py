@@ -75,6 +75,15 @@ async def by_key(connection: AsyncConnection, key: str) -> Project | None:
     return None if row is None else Project(**row)
 
 
+async def referred(connection: AsyncConnection, text: str) -> Project | None:
+    """The project of an id in digits, or else of a key."""
+    digits = text.isascii() and text.isdigit() and len(text) < 19
+    found = await get(connection, int(text)) if digits else None
+    if found is None and "\0" not in text:
+        found = await by_key(connection, text)
+    return found
+
+
 async def listed(
     connection: AsyncConnection, after: int, limit: int, *filters: ColumnElement[bool]
 ) -> Sequence[Project]:

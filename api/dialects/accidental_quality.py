@@ -151,9 +151,7 @@ async def token(call: Call[Nothing, Nothing]) -> Token:
 
 async def _project(connection: AsyncConnection, asked: int | str, caller: Caller) -> Project | None:
     """The project of this id or key, if there is one and the caller may see it."""
-    number = _number(asked)
-    found = None if number is None else await projects.get(connection, number)
-    found = found or await projects.by_key(connection, str(asked))
+    found = await projects.referred(connection, str(asked))
     return found if found is not None and caller.sees(found.id) else None
 
 

@@ -123,11 +123,7 @@ async def _product(call: Call[Any, Any], connection: AsyncConnection) -> Project
 
 async def _project(caller: Caller, connection: AsyncConnection, text: str) -> Project:
     """A product by its id, or else by its key. Raises 404."""
-    found = None
-    if text.isascii() and text.isdigit() and len(text) < 19:
-        found = await projects.get(connection, int(text))
-    if found is None and "\0" not in text:
-        found = await projects.by_key(connection, text)
+    found = await projects.referred(connection, text)
     if found is None or not caller.sees(found.id):
         raise not_found("product", text)
     return found
