@@ -11,7 +11,10 @@ PAGE = 10
 
 
 class GatedJira(JiraCloud):
-    """Pages of ten. Held searches are answered, the oldest first, when they are let go."""
+    """Pages of ten. Held searches are answered, the oldest first, when they are let go.
+
+    With a `pace`, each search takes so many seconds. `answered` counts those whose asker was still there.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -20,6 +23,8 @@ class GatedJira(JiraCloud):
         self._passes: int | None = None
         self._project = ""
         self._held: list[asyncio.Event] = []
+        self.pace = 0.0
+        self.answered = 0
 
     @property
     def held(self) -> int:
@@ -57,4 +62,7 @@ class GatedJira(JiraCloud):
                 await event.wait()
             else:
                 self._passes -= 1
-        return await super()._search(request)
+        await asyncio.sleep(self.pace)
+        answer = await super()._search(request)
+        self.answered += request.transport is not None and not request.transport.is_closing()
+        return answer
