@@ -29,12 +29,19 @@ ifndef CHAOS_SEED
 CHAOS_SEED := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
 endif
 
-chaos: $(DEV_READY) ## Kill, stop and break everything, in long runs too (CHAOS_SEED=, ARGS=)
-	@echo "CHAOS_SEED=$(CHAOS_SEED)"
-	@CHAOS_SEED=$(CHAOS_SEED) $(VENV)/bin/python -m pytest -q -n $(TEST_PROCESSES) --dist worksteal \
-		tests/chaos tests/model $(ARGS)
-	@CHAOS_SEED=$(CHAOS_SEED) TIDEGATE_TEST_SOAK=1 $(VENV)/bin/python -m pytest -q -m soak \
+# What the long runs measure is kept there. CHAOS_TIMES is how much of the plan's counts is done, in percent.
+CHAOS_FIGURES ?= chaos-figures.txt
+CHAOS_TIMES ?= 100
+CHAOS = CHAOS_SEED=$(CHAOS_SEED) CHAOS_TIMES=$(CHAOS_TIMES) CHAOS_FIGURES="$(abspath $(CHAOS_FIGURES))" \
+	$(VENV)/bin/python -m pytest -q
+
+chaos: $(DEV_READY) ## Kill, stop and break everything, in long runs too (CHAOS_SEED=, CHAOS_TIMES=, ARGS=)
+	@echo "CHAOS_SEED=$(CHAOS_SEED) CHAOS_TIMES=$(CHAOS_TIMES)" | tee "$(CHAOS_FIGURES)"
+	@$(CHAOS) -n $(TEST_PROCESSES) --dist worksteal tests/chaos tests/model $(ARGS)
+	@TIDEGATE_TEST_SOAK=1 $(CHAOS) -n $(TEST_PROCESSES) --dist worksteal -m 'soak and not alone' \
 		--hypothesis-seed=$(CHAOS_SEED) tests/chaos tests/model $(ARGS)
+	@TIDEGATE_TEST_SOAK=1 $(CHAOS) -m 'soak and alone' tests/chaos $(ARGS)
+	@echo "What was measured: $(CHAOS_FIGURES)"
 
 mutations: $(DEV_READY) ## Switch off each guard in a copy; a test must fail each time (ARGS=words of names)
 	@$(VENV)/bin/python -m tests.chaos.mutations $(ARGS)

@@ -12,6 +12,8 @@ from tests.chaos.standing import town_on
 from tests.chaos.town import Town
 
 SEED = "CHAOS_SEED"
+#: A file to which what was measured is added, each line with the test's name.
+FIGURES = "CHAOS_FIGURES"
 
 
 def pytest_report_header() -> str:
@@ -30,9 +32,14 @@ def seed() -> int:
 
 @pytest.fixture
 def figures(request: pytest.FixtureRequest) -> Iterator[list[str]]:
-    """What a long run has measured: printed when it has ended, however it ended."""
+    """What a long run has measured: printed when it has ended, however it ended, and kept in the file that
+    CHAOS_FIGURES names."""
     lines: list[str] = []
     yield lines
+    if path := os.environ.get(FIGURES):
+        # Opened to append, so that tests that run beside each other can share it.
+        with Path(path).open("a", encoding="utf-8") as kept:
+            kept.write("".join(f"{request.node.nodeid}: {line}\n" for line in lines))
     capture = request.config.pluginmanager.get_plugin("capturemanager")
     assert capture is not None
     with capture.global_and_fixture_disabled():

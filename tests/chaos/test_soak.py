@@ -21,7 +21,7 @@ from tests.chaos.marks import GIVEN
 from tests.chaos.roles import Role
 from tests.chaos.town import PROMISED, Town
 
-pytestmark = [pytest.mark.chaos, pytest.mark.soak, pytest.mark.timeout(4 * 3600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.soak, pytest.mark.alone, pytest.mark.timeout(4 * 3600)]
 
 KILLS = int(os.environ.get("CHAOS_KILLS", "200"))
 ISSUES = int(os.environ.get("CHAOS_ISSUES", "50000"))
