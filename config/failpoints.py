@@ -1,4 +1,4 @@
-"""Steps of the main path at which a test can have a process die, stand still or fail.
+"""Steps of the main path at which a test can have a process die, stand still, hang or fail.
 
 `TIDEGATE_FAILPOINT=page_written:3:kill` kills a process when it passes that step for the third time. Without
 the variable nothing is looked at and nothing happens.
@@ -6,6 +6,7 @@ the variable nothing is looked at and nothing happens.
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -14,6 +15,8 @@ import structlog
 log = structlog.get_logger()
 
 FAILPOINT = "TIDEGATE_FAILPOINT"
+#: For how long `block` holds up whatever passes: longer than a lease.
+BLOCK_SECONDS = 12.0
 
 
 class Step(StrEnum):
@@ -73,11 +76,15 @@ def _freeze() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
+def _block() -> None:
+    time.sleep(BLOCK_SECONDS)
+
+
 def _raise() -> None:
     raise FailpointError("a failpoint was reached")
 
 
-_DEEDS = {"kill": _kill, "freeze": _freeze, "raise": _raise}
+_DEEDS = {"kill": _kill, "freeze": _freeze, "block": _block, "raise": _raise}
 
 
 class Armed:

@@ -24,6 +24,7 @@ from store import instance
 from store.database import Database
 from store.migrate import migrate
 from store.streams import StreamTables
+from tidegate.redis_policy import refuse_dropping
 from tidegate.redis_server import RedisServer
 from tidegate.registry import adapters
 from worker.budget import Clock, RedisBudget
@@ -140,8 +141,12 @@ def _vault(settings: Settings, redactor: Redactor) -> Vault:
 
 @asynccontextmanager
 async def open_redis(settings: Settings) -> AsyncIterator[str]:
-    """The URL of Redis: the one that is set, else of the embedded one, which runs meanwhile."""
+    """The URL of Redis: the one that is set, else of the embedded one, which runs meanwhile.
+
+    Raises `SettingsError` for one that drops keys by itself.
+    """
     if settings.redis_url is not None:
+        await refuse_dropping(settings.redis_url.reveal())
         yield settings.redis_url.reveal()
         return
     async with RedisServer(open_data_dir(settings)) as server:

@@ -8,6 +8,7 @@ from redis.exceptions import RedisError
 
 from config.settings import Settings
 from tidegate.doctor.finding import Finding, Redact, fail, ok, warn
+from tidegate.redis_policy import ADVICE, dropping
 from tidegate.redis_server import live_url
 from worker.queue import connect
 
@@ -42,13 +43,11 @@ async def _ask(redis: ArqRedis, *, embedded: bool) -> Sequence[Finding]:
 
 
 def _policy(told: Mapping[str, Any]) -> Finding:
-    policy = str(told.get("maxmemory_policy", "unknown"))
-    if policy == "noeviction":
-        return ok("redis memory", "maxmemory-policy is noeviction.")
-    said = f"maxmemory-policy is {policy}: Redis may drop triggers and events when its memory is full."
-    advice = "Set maxmemory-policy noeviction."
-    limited = int(told.get("maxmemory", 0)) > 0
-    return fail("redis memory", said, advice) if limited else warn("redis memory", said, advice)
+    if wrong := dropping(told):
+        return fail("redis memory", f"{wrong} No process starts with it.", ADVICE)
+    if "maxmemory_policy" not in told:
+        return ok("redis memory", "It does not tell its maxmemory-policy.")
+    return ok("redis memory", "maxmemory-policy is noeviction.")
 
 
 async def _persistence(redis: ArqRedis, told: Mapping[str, Any]) -> Finding:
