@@ -11,6 +11,7 @@ from api.access import NOBODY, Caller
 from api.inbox import Inbox
 from api.keyring import Keyring
 from api.pulse import Pulse
+from api.scrapes import Scrapes
 from config.secret import Secret
 from config.vault import Vault
 from store.database import Database
@@ -47,6 +48,9 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     keyring: Keyring = msgspec.field(default_factory=Keyring)
     #: What this process counts for itself; what the database knows is asked when metrics are read.
     metrics: CollectorRegistry = msgspec.field(default_factory=CollectorRegistry)
+    scrapes: Scrapes = msgspec.field(default_factory=Scrapes)
+    #: Whether Redis does; None where nobody can say.
+    redis_answers: Callable[[], Awaitable[bool]] | None = None
     #: Set when the process is to end: streams close then, so that nobody waits for them.
     stopping: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     #: How often it is written when keys were last used.
@@ -58,4 +62,6 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     poll_seconds: float = 0.05
     ping_seconds: float = 15.0
     listeners: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(256))
+    #: A reader of live events that takes nothing for so long is let go; it resumes where it was.
+    write_seconds: float = 30.0
     pulse: Pulse = msgspec.field(default_factory=Pulse)

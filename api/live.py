@@ -23,9 +23,8 @@ from store.outgoing import subscriptions
 from store.schema import outbox as table
 
 MEDIA = "text/event-stream"
-BATCH = 200
-#: A reader that takes nothing for so long is let go; it resumes where it was.
-WRITE_SECONDS = 30.0
+#: What one reader holds at most: hundreds that catch up at once must fit into memory.
+BATCH = 50
 RECONNECT_MS = 2000
 #: A key that was revoked, or a client that left, is noticed within so many seconds where nothing happens.
 LOOK_ROUND_SECONDS = 1.0
@@ -68,8 +67,13 @@ async def stream(context: Context, request: web.Request, query: EventQuery, who:
         await response.prepare(request)
         request[STARTED] = response
         # The client left, or takes nothing: it resumes with Last-Event-ID.
-        with suppress(ConnectionResetError, TimeoutError):
-            await _follow(context, request, response, query.connection_id, position, who)
+        with suppress(ConnectionResetError):
+            try:
+                await _follow(context, request, response, query.connection_id, position, who)
+            except TimeoutError:
+                # An end in good order would wait for the client to take what it does not take.
+                if request.transport is not None:
+                    request.transport.abort()
         return response
 
 
@@ -82,7 +86,7 @@ async def _follow(
     who: Who,
 ) -> None:
     loop = asyncio.get_running_loop()
-    await _write(response, f"retry: {RECONNECT_MS}\n\n".encode())
+    await _write(context, response, f"retry: {RECONNECT_MS}\n\n".encode())
     silent_since = loop.time()
     while not context.stopping.is_set() and not _left(request):
         caller = await who()
@@ -90,13 +94,13 @@ async def _follow(
         events = await _after(context, position, connection_id, caller) if newest > position else []
         if events:
             position = events[-1].position or position
-            await _write(response, b"".join(map(_message, events)))
+            await _write(context, response, b"".join(map(_message, events)))
             silent_since = loop.time()
             continue
         # What others see is not looked through again each time.
         position = max(position, newest)
         if loop.time() - silent_since >= context.ping_seconds:
-            await _write(response, b": ping\n\n")
+            await _write(context, response, b": ping\n\n")
             silent_since = loop.time()
 
 
@@ -129,8 +133,8 @@ def _seen_by(caller: Caller) -> Sequence[ColumnElement[bool]]:
     return (or_(*mine, table.c.subscription_id.in_(of)),)
 
 
-async def _write(response: web.StreamResponse, data: bytes) -> None:
-    async with asyncio.timeout(WRITE_SECONDS):
+async def _write(context: Context, response: web.StreamResponse, data: bytes) -> None:
+    async with asyncio.timeout(context.write_seconds):
         await response.write(data)
 
 
