@@ -42,7 +42,7 @@ Watch = Callable[[Asked, Awaitable[Reply]], Awaitable[Reply]]
 class Meter:
     """Counts what a sync cost: requests made, bytes received, seconds spent waiting for the budget.
 
-    With a `watch` that is told of each request, too.
+    With a `watch` that is told of each request, too; and `limited` of each answer that it was too many.
     """
 
     def __init__(self, requests: int = 0, received: int = 0, waited: float = 0.0) -> None:
@@ -51,6 +51,7 @@ class Meter:
         self.bytes = received
         self.waited = waited
         self.watch: Watch | None = None
+        self.limited: Callable[[], None] | None = None
 
 
 class Budget(Protocol):

@@ -295,6 +295,8 @@ class Http:
                 reply = await answer
             place.good = reply.status < 500 and reply.status != 429 and not strained(reply)
         self._meter.bytes += len(reply.body)
+        if reply.status == 429 and self._meter.limited:
+            self._meter.limited()
         if authorization and reply.status >= 400:
             reply = msgspec.structs.replace(reply, body=masked(reply.body, authorization))
         await self._heed(reply, timedelta(seconds=time.monotonic() - sent))

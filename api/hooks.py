@@ -12,6 +12,7 @@ from api.routing import JSON, Call, Route
 from api.shapes import Name, Nothing
 from config.vault import VaultError
 from store.connections import Connection
+from store.counts import WEBHOOKS_IN
 from store.webhooks import place_of_secret
 
 #: Jira's with many fields and Azure's with many commits are some hundred kB.
@@ -36,9 +37,21 @@ async def receive(call: Call[Nothing, Anything]) -> HookAnswer:
     no webhook of this system; 202 for all else, also for what there is nothing to do about.
     """
     known = await call.context.inbox.known(call.context, call.request.match_info["token"])
+    counts = call.context.remotes.counts
     if known is None:
+        counts.add(WEBHOOKS_IN, "unknown", "refused")
         raise ProblemError(404, "No connection has this webhook address; look up the present one.")
     found, sealed = known
+    try:
+        answer = await _taken(call, found, sealed)
+    except ProblemError:
+        counts.add(WEBHOOKS_IN, found.system, "refused")
+        raise
+    counts.add(WEBHOOKS_IN, found.system, "ignored" if answer.ignored else "accepted")
+    return answer
+
+
+async def _taken(call: Call[Nothing, Anything], found: Connection, sealed: str | None) -> HookAnswer:
     adapter = call.context.remotes.adapters.get(found.system)
     if adapter is None:
         return HookAnswer(None, f"There is no adapter for {found.system}.")

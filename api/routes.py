@@ -13,6 +13,7 @@ from api import (
     keys,
     listing,
     live,
+    metrics,
     projects,
     records,
     sendings,
@@ -34,6 +35,7 @@ from api.routing import Route
 
 ROUTES: tuple[Route[Any, Any], ...] = (
     *state.ROUTES,
+    *metrics.ROUTES,
     *docs.ROUTES,
     *projects.ROUTES,
     *credentials.ROUTES,

@@ -16,6 +16,7 @@ from store.database import Database
 from store.purge import purge_some
 from store.streams import StreamTables
 from store.syncs import Ring
+from store.tally import advance
 
 log = structlog.get_logger()
 
@@ -24,8 +25,9 @@ REAP_SECONDS = 2.0
 UPKEEP_SECONDS = 60.0
 WEBHOOKS_SECONDS = 600.0
 FORGET_SECONDS = 3600.0
+TALLY_SECONDS = 5.0
 PURGE_SECONDS = 5.0
-#: Transactions in one tick of purging; others write in between.
+#: Transactions in one tick of purging or counting; others write in between.
 PURGES = 20
 
 
@@ -61,6 +63,7 @@ class Scheduler:
         self._every(WEBHOOKS_SECONDS, "webhooks", self.webhooks)
         self._every(FORGET_SECONDS, "forget", self.forget)
         self._every(PURGE_SECONDS, "purge", self.purge)
+        self._every(TALLY_SECONDS, "tally", self.tally)
         self._clock.start()
 
     def stop(self) -> None:
@@ -86,6 +89,12 @@ class Scheduler:
 
     async def forget(self) -> None:
         await forget(self._database, self._tables, self._tombstones)
+
+    async def tally(self) -> None:
+        """Count what ended, for as long as a tick may take; the next goes on."""
+        for _ in range(PURGES):
+            if not await advance(self._database):
+                return
 
     async def purge(self) -> None:
         """Remove records of deleted connections, for as long as a tick may take."""

@@ -43,9 +43,11 @@ async def claimable(connection: AsyncConnection, limit: int) -> Sequence[Ring]:
     return [Ring(*row) for row in await connection.execute(query.limit(limit))]
 
 
-async def longest_due(connection: AsyncConnection) -> datetime | None:
-    """Since when the longest due of these waits; None if nothing does."""
+async def longest_due(connection: AsyncConnection, lane: Lane | None = None) -> datetime | None:
+    """Since when the longest due of these waits, of a lane if one is named; None if nothing does."""
     query = select(syncs.c.run_at).where(_claimable()).order_by(syncs.c.run_at).limit(1)
+    if lane is not None:
+        query = query.where(syncs.c.lane == lane)
     return (await connection.execute(query)).scalar()
 
 

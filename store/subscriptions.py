@@ -9,7 +9,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
 
-from store import outbox
+from store import counts, outbox
 from store.database import to_text
 from store.health import CONNECTION_STATUS, Problem, problem
 from store.outbox import RELAY, Event
@@ -143,8 +143,13 @@ async def advance(connection: AsyncConnection, subscription_id: int, position: i
 
 
 async def remove(connection: AsyncConnection, subscription_id: int) -> None:
-    """Remove a subscription with all that was sent to it."""
-    await connection.execute(delete(subscriptions).where(subscriptions.c.id == subscription_id))
+    """Remove a subscription with all that was sent to it. How often that was stays counted."""
+    c = subscriptions.c
+    query = delete(subscriptions).where(c.id == subscription_id).returning(c.delivered, c.refused)
+    row = (await connection.execute(query)).first()
+    if row is not None:
+        attempts = {"delivered": row.delivered, "refused": row.refused}
+        await counts.add(connection, {f"{counts.REMOVED_ATTEMPTS} {word}": n for word, n in attempts.items()})
 
 
 async def sealed(connection: AsyncConnection, subscription_id: int) -> Sealed | None:
@@ -198,10 +203,13 @@ async def due(connection: AsyncConnection, at: datetime) -> Sequence[Due]:
 
 
 async def totals(connection: AsyncConnection) -> tuple[Mapping[str, int], Mapping[str, int]]:
-    """How many subscriptions there are by status, and how many attempts by what came of them."""
+    """How many subscriptions there are by status, and how many attempts by what came of them: also those of
+    subscriptions that were removed.
+    """
     c = subscriptions.c
     found = {"active": 0, "failing": 0, "disabled": 0}
-    outcomes = {"delivered": 0, "refused": 0}
+    removed = await counts.counted(connection, counts.REMOVED_ATTEMPTS)
+    outcomes = {word: removed.get((word,), 0) for word in ("delivered", "refused")}
     waits = c.paused_until.is_not(None)
     query = select(c.enabled, waits, func.count(), func.sum(c.delivered), func.sum(c.refused)).group_by(
         c.enabled, waits

@@ -175,7 +175,10 @@ async def open_parts(ground: Ground, redis_url: str) -> AsyncIterator[Parts]:
     redis = connect(redis_url)
     try:
         clock = Clock(await ground.database.time())
-        async with open_remotes(ground, RedisBudget(redis, ground.database, clock)) as remotes:
+        async with (
+            open_remotes(ground, RedisBudget(redis, ground.database, clock)) as remotes,
+            remotes.counts.written(ground.database),
+        ):
             yield Parts(ground, owner_name(), redis_url, redis, Queue(redis), clock, remotes)
     finally:
         await redis.aclose()

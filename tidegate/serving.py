@@ -10,6 +10,7 @@ from aiohttp import web
 
 from api.app import HEARD, make_app
 from api.context import Context
+from api.metrics import own_numbers
 from api.patience import hang_up_on_the_silent
 from config.secret import Secret
 from config.settings import ANY_ADDRESS, Settings, SettingsError, admin_key
@@ -49,6 +50,8 @@ async def serving(parts: Parts, needed: Sequence[str], stop: asyncio.Event) -> A
         admin_key=key,
         ready=readiness(parts.database, needed),
         public_url=settings.reached_at,
+        metrics=own_numbers(),
+        redis_answers=parts.queue.answers,
     )
     app = make_app(context)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_SECONDS)

@@ -1,5 +1,6 @@
 """The doorbell: arq jobs in Redis that say which sync to look at. All they hold can be rebuilt."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,6 +80,15 @@ class Queue:
                 await self._redis.publish(RUNG, "")
         except (RedisError, OSError) as e:
             log.warning("queue.ring_failed", rings=len(rings), error=str(e))
+
+    async def answers(self) -> bool:
+        """Whether Redis does, within two seconds."""
+        try:
+            async with asyncio.timeout(2):
+                await self._redis.ping()
+        except (RedisError, OSError):  # a TimeoutError is one
+            return False
+        return True
 
     async def tell(self) -> None:
         """Have what happened be published at once; the relay looks for it by itself before long."""

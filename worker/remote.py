@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from random import Random
 
 import msgspec
@@ -17,6 +18,7 @@ from adapters.outgoing import Post, poster
 from config.vault import Vault, VaultError
 from store import credentials
 from store.connections import Connection
+from store.counts import RATE_LIMITED, Counts
 from store.credentials import Credential
 from store.database import Database
 from worker.tokens import StoredTokens
@@ -39,8 +41,9 @@ class Remotes:
     ) -> None:
         """With a `proxy` only that is dialled, and `guard` judges what it is asked for.
 
-        `database` is where renewed tokens are kept.
+        `database` is where renewed tokens are kept. `counts` are those of this process.
         """
+        self.counts = Counts()
         self.adapters = adapters
         self.guard = guard or AddressGuard()
         self._session = session
@@ -71,6 +74,7 @@ class Remotes:
             # What is not wanted need not be asked for.
             chosen = ",".join(connection.streams)
             target = replace(target, options={**target.options, "streams": chosen})
+        meter.limited = partial(self.counts.add, RATE_LIMITED, connection.system)
         way = _Way(self._session, self._budget, clock, meter, self._proxy, self.guard, lane)
         auth = auth or await self._auth(database, kind, connection.credential_id, way)
         return kind(target, way.to(target.base, auth, kind.limits))

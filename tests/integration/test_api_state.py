@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
+from api.scrapes import Scrapes
 from store.database import Database
 from tests.api_server import Api, serving_api
 
 
 @pytest.fixture
 async def api(database: Database) -> AsyncIterator[Api]:
-    async with serving_api(database) as served:
+    async with serving_api(database, scrapes=Scrapes(kept_seconds=0)) as served:
         yield served
 
 
@@ -49,8 +50,8 @@ async def test_numbers_are_those_of_the_moment(api: Api) -> None:
     await api.post(f"/v1/connections/{made['id']}/sync", {}, 202)
     after = await numbers(api)
     assert after['tidegate_syncs{state="queued"}'] == 1
-    assert after['tidegate_connections{health="pending"}'] == 1
-    assert after['tidegate_connections{health="disabled"}'] == 0
+    assert after['tidegate_connections{cause="",health="pending"}'] == 1
+    assert after['tidegate_connections{cause="",health="disabled"}'] == 0
     assert 0 < after["tidegate_outbox_lag_seconds"] < 60
 
 
