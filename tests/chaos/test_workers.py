@@ -1,15 +1,17 @@
 """Workers that are killed, frozen and stopped in the middle of a sync."""
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.engine import RowMapping
 
+from config.failpoints import BLOCK_SECONDS, FAILPOINT, Step
+from store.claims import LEASE_SECONDS
 from store.database import now
-from store.schema import connections, syncs
+from store.schema import connections
 from tests.chaos import truth
-from tests.chaos.marks import GIVEN
-from tests.chaos.roles import Role
-from tests.chaos.town import PROMISED, Town
+from tests.chaos.leases import let_run_at, let_run_out, refused, suspended
+from tests.chaos.marks import GIVEN, GIVEN_TIME
+from tests.chaos.town import PROMISED, START_SECONDS, Town
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
@@ -107,6 +109,34 @@ async def test_a_worker_that_claims_its_own_sync_again_commits_nothing_for_the_o
     await truth.holds(town)
 
 
+@GIVEN_TIME
+@pytest.mark.parametrize(
+    "step", [Step.PAGE_COMMITTED, pytest.param(Step.PAGE_WRITTEN, marks=pytest.mark.soak)]
+)
+async def test_a_worker_whose_loop_hangs_for_longer_than_its_lease_harms_nothing(
+    town: Town, step: Step
+) -> None:
+    """Between two pages, and with the transaction of a page open."""
+    assert BLOCK_SECONDS > LEASE_SECONDS
+    await town.start_all("api", "scheduler")
+    hung = await town.start("worker", **{FAILPOINT: f"{step}:3:block"})
+    await town.all_work([hung])
+    (connection_id,) = await town.connections(["TIDE"], ISSUES)
+    sync_id = await town.sync(connection_id)
+
+    async def hangs() -> bool:
+        return bool(hung.said("failpoint.reached", step=step))
+
+    await town.until(hangs, START_SECONDS, "the worker hangs")
+    before = await town.one(sync_id)
+    await town.start_all("worker")
+    await town.all_end()
+    # Whoever went on: each page was committed once, under one claim or the other.
+    await no_page_was_read_twice(town, sync_id)
+    assert before["pages"] < PAGES
+    await truth.holds(town)
+
+
 async def test_a_remote_slower_than_a_lease_does_not_cost_a_worker_its_sync(town: Town) -> None:
     await town.start_all("api", "scheduler", "worker", "worker")
     slow = await stopped_at(town, 2)
@@ -177,36 +207,6 @@ async def stopped_at(town: Town, pages: int) -> RowMapping:
 async def held(town: Town, searches: int) -> bool:
     """A host that answered a few requests well has a place more than a new one."""
     return town.jira.held >= searches
-
-
-async def let_run_out(town: Town, sync: RowMapping) -> None:
-    """The ten seconds of a lease are over at once."""
-    async with town.database.beside() as connection:
-        mine = update(syncs).where(syncs.c.id == sync["id"], syncs.c.fence == sync["fence"])
-        await connection.execute(mine.values(lease_until=now(-0.001)))
-
-
-async def let_run_at(town: Town, sync: RowMapping, seconds: float) -> None:
-    """Nobody takes it before then."""
-    async with town.database.beside() as connection:
-        mine = update(syncs).where(syncs.c.id == sync["id"])
-        await connection.execute(mine.values(run_at=now(seconds)))
-
-
-async def refused(town: Town, worker: Role, sync: RowMapping) -> None:
-    """The worker was told that this claim is not its own any more."""
-
-    async def told() -> bool:
-        return bool(worker.said("sync.lease_lost", sync=sync["id"], fence=sync["fence"]))
-
-    await town.until(told, 10, f"the commit of fence {sync['fence']} is refused")
-
-
-async def suspended(town: Town, connection_id: int) -> bool:
-    c = connections.c
-    async with town.database.read() as connection:
-        row = (await connection.execute(select(c.health, c.cause).where(c.id == connection_id))).one()
-    return tuple(row) == ("failed", "crashing")
 
 
 async def no_page_was_read_twice(town: Town, sync_id: int) -> None:

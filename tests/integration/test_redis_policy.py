@@ -45,7 +45,7 @@ async def test_every_policy_that_drops_keys_is_refused(valkey: Valkey, redis: Ar
 async def test_a_redis_that_does_not_tell_its_policy_is_taken(valkey: Valkey, redis: ArqRedis) -> None:
     await redis.config_set("maxmemory-policy", "allkeys-lru")
     # As hosted ones are set up.
-    await redis.execute_command("ACL", "SETUSER", "default", "-config", "-info")
+    await redis.acl_setuser("default", enabled=True, nopass=True, commands=["-config", "-info"])
     await redis.aclose()
     await refuse_dropping(valkey.url)
 
