@@ -62,6 +62,10 @@ class Step(StrEnum):
     POSITIONS_WRITTEN = "positions_written"
     POSITIONS_COMMITTED = "positions_committed"
     EVENT_SENT = "event_sent"
+    # events/turn.py
+    DELIVERY_SENT = "delivery_sent"
+    DELIVERY_WRITTEN = "delivery_written"
+    DELIVERY_COMMITTED = "delivery_committed"
 
 
 class FailpointError(OSError):

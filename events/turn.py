@@ -9,6 +9,7 @@ import msgspec
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from config.failpoints import Step, passed
 from events import schedule
 from events.attempt import Courier, Outcome
 from events.envelope import dressed
@@ -149,6 +150,7 @@ class Turn:
         if one is None or sealed is None or not one.enabled:
             return False
         outcome = await self._courier.deliver(one.id, one.url, sealed, event.uid, dressed(event))
+        passed(Step.DELIVERY_SENT)
         async with self._database.write() as connection:
             if not await outbox.holds_duty(connection, WEBHOOKS, self._fence):
                 self.lost = True
@@ -156,7 +158,10 @@ class Turn:
             now = await subscriptions.locked(connection, self._id)
             if now is None:
                 return False
-            return await self._settle(connection, now, item, outcome)
+            goes_on = await self._settle(connection, now, item, outcome)
+            passed(Step.DELIVERY_WRITTEN)
+        passed(Step.DELIVERY_COMMITTED)
+        return goes_on
 
     async def _settle(
         self, connection: AsyncConnection, now: Subscription, item: Item, outcome: Outcome

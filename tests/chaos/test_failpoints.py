@@ -1,137 +1,30 @@
 """A process dies at each step of the main path in turn; another goes on, and nothing is lost or doubled."""
 
-import asyncio
-import signal
-from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
-import aiohttp
-import msgspec
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from config.failpoints import FAILPOINT, Step
 from store.database import now
-from store.schema import connections, syncs
+from store.schema import syncs
 from tests.chaos import truth
-from tests.chaos.marks import GIVEN_TIME
+from tests.chaos.drives import DIES_WITHIN, another, drive_of
+from tests.chaos.marks import GIVEN, GIVEN_TIME
+from tests.chaos.plan import times
 from tests.chaos.roles import Role
 from tests.chaos.town import Town
-from tidegate.demo.remotes.base import Fault
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
-ISSUES = 25
-DIES_WITHIN = 60.0
 #: A trigger that was read and not acknowledged is taken over after 30 s.
 GOES_ON_WITHIN = 90.0
 
-Drive = Callable[[Town, Role], Awaitable[None]]
 
-
-async def a_due_time(town: Town, victim: Role) -> None:
-    (connection_id,) = await town.connections(["TIDE"], ISSUES)
-    async with town.database.write() as connection:
-        mine = update(connections).where(connections.c.id == connection_id)
-        await connection.execute(mine.values(frequency="monthly", next_due_at=now(-1)))
-
-
-async def a_look(town: Town, victim: Role) -> None:
-    (connection_id,) = await town.connections(["TIDE"], ISSUES)
-    await town.ends(await town.sync(connection_id))
-    async with town.database.write() as connection:
-        mine = update(connections).where(connections.c.id == connection_id)
-        await connection.execute(mine.values(frequency="monthly", next_look_at=now(-1)))
-
-
-async def a_trigger(town: Town, victim: Role) -> None:
-    await town.connections(["TIDE"], ISSUES)
-    async with town.redis() as redis:
-        await redis.xadd("tidegate:triggers", {"connection": "TIDE"})
-
-
-async def a_request(town: Town, victim: Role) -> None:
-    """Asked again by hand, as a person would who got no answer."""
-    (connection_id,) = await town.connections(["TIDE"], ISSUES)
-    with pytest.raises(aiohttp.ClientError):
-        await town.sync(connection_id)
-    await another(town, victim)
-    await town.sync(connection_id)
-
-
-async def a_webhook(town: Town, victim: Role) -> None:
-    """Sent again under the same name, as Jira does with what was not taken."""
-    (connection_id,) = await town.connections(["TIDE"], ISSUES)
-    await town.ends(await town.sync(connection_id))
-    issue = town.jira.create_issue("TIDE", "Told by a webhook")
-    token = (await town.call("GET", f"/v1/connections/{connection_id}"))["callback_token"]
-    body = msgspec.json.encode({"webhookEvent": "jira:issue_created", "issue": {"id": str(issue.id)}})
-
-    async def post() -> None:
-        headers = {"X-Atlassian-Webhook-Identifier": "one", "Content-Type": "application/json"}
-        async with town.http.post(f"{town.url}/webhooks/{token}", data=body, headers=headers) as answer:
-            assert answer.status == 202, await answer.text()
-
-    with pytest.raises(aiohttp.ClientError):
-        await post()
-    await another(town, victim)
-    await post()
-
-
-async def a_sync(town: Town, victim: Role) -> None:
-    (connection_id,) = await town.connections(["TIDE"], ISSUES)
-    await town.sync(connection_id)
-
-
-async def a_census(town: Town, victim: Role) -> None:
-    (connection_id,) = await town.connections(["TIDE"], ISSUES)
-    await town.ends(await town.sync(connection_id))
-    await town.call("POST", f"/v1/connections/{connection_id}/sync", {"scope": "census"})
-
-
-async def an_outage(town: Town, victim: Role) -> None:
-    town.jira.faults.append(Fault("/search", 503, times=1, after=1))
-    await a_sync(town, victim)
-
-
-async def an_end_of_the_process(town: Town, victim: Role) -> None:
-    (connection_id,) = await town.connections(["TIDE"], ISSUES)
-    town.jira.hold(after=1)
-    await town.stands_at(await town.sync(connection_id), 1)
-    victim.ask_to_end()
-    town.jira.open()
-
-
-DRIVES: Mapping[str, tuple[str, Drive]] = {
-    "due": ("scheduler", a_due_time),
-    "look": ("scheduler", a_look),
-    "trigger": ("scheduler", a_trigger),
-    "positions": ("scheduler", a_sync),
-    "event": ("scheduler", a_sync),
-    "asked": ("api", a_request),
-    "webhook": ("api", a_webhook),
-    "claim": ("worker", a_sync),
-    "plan": ("worker", a_sync),
-    "page": ("worker", a_sync),
-    "end": ("worker", a_sync),
-    "slice": ("worker", a_sync),
-    "keys": ("worker", a_census),
-    "wait": ("worker", an_outage),
-    "pass": ("worker", an_end_of_the_process),
-}
-
-
-async def another(town: Town, victim: Role) -> None:
-    """The victim is dead, and another process of its kind works in its place."""
-    async with asyncio.timeout(DIES_WITHIN):
-        code = await victim.child.wait()
-    assert code == -signal.SIGKILL, victim.tail()
-    if len(town.named(victim.name)) == 0:
-        await town.start_all(victim.name)
-
-
-async def a_sync_is_there(town: Town) -> bool:
+async def a_sync_is_there(town: Town, connection_id: int) -> bool:
+    mine = select(func.count()).where(syncs.c.connection_id == connection_id)
     async with town.database.read() as connection:
-        return (await connection.execute(select(syncs.c.id))).first() is not None
+        return (await connection.execute(mine)).scalar_one() > 0
 
 
 #: Those that are tried in short runs, too: `make chaos` tries all.
@@ -153,17 +46,62 @@ SHORT = [
     "step", [pytest.param(one, marks=() if one in SHORT else pytest.mark.soak) for one in Step]
 )
 async def test_a_process_that_dies_at_any_step_costs_nothing(town: Town, step: Step) -> None:
-    role, drive = DRIVES[step.partition("_")[0]]
+    role, drive = drive_of(step)
     others = [await town.start(name) for name in ("api", "scheduler", "worker") if name != role]
     victim = await town.start(role, **{FAILPOINT: f"{step}:1:kill"})
     victim.meant = True
     await town.all_work([*others, victim])
-    await drive(town, victim)
+    connection_id = await drive(town, victim, "TIDE")
     await another(town, victim)
     assert victim.said("failpoint.reached", step=step)
-    await town.until(lambda: a_sync_is_there(town), GOES_ON_WITHIN, "what was asked for has its sync")
+    await town.until(
+        lambda: a_sync_is_there(town, connection_id), GOES_ON_WITHIN, "what was asked for has its sync"
+    )
     await town.all_end(within=GOES_ON_WITHIN)
     await truth.holds(town)
+
+
+@GIVEN
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("step", Step)
+async def test_processes_that_die_at_a_step_again_and_again_cost_nothing(
+    town: Town, step: Step, figures: list[str]
+) -> None:
+    """In one town. What leases take is measured elsewhere: here those of the dead are cut short."""
+    role, drive = drive_of(step)
+    await town.start_all(*(name for name in ("api", "scheduler", "worker") if name != role))
+    spare = await town.start("worker") if role == "worker" else None
+    if spare is not None:
+        await town.all_work([spare])
+    for number in range(times(20)):
+        for other in town.named(role):
+            # There must be nobody else to pass the step.
+            await (town.freeze(other) if other is spare else other.kill())
+        victim = await town.start(role, **{FAILPOINT: f"{step}:1:kill"})
+        victim.meant = True
+        await town.all_work([victim])
+        connection_id = await drive(town, victim, f"R{number:02}")
+        # If there is a spare one it stands by, and none is started.
+        await another(town, victim)
+        if spare is not None:
+            spare.thaw()
+        assert victim.said("failpoint.reached", step=step)
+        await cut_short(town, victim)
+        await town.until(
+            partial(a_sync_is_there, town, connection_id), GOES_ON_WITHIN, "what was asked for has its sync"
+        )
+        await town.all_end(within=GOES_ON_WITHIN)
+        await truth.the_copy_is_right(town, connection_id)
+    figures.append(f"F02: {times(20)} kills at {step}, nothing lost or doubled")
+    await truth.holds(town)
+
+
+async def cut_short(town: Town, victim: Role) -> None:
+    """What the dead held is free at once."""
+    held = update(syncs).where(syncs.c.lease_owner.like(f"%:{victim.pid}:%"))
+    async with town.database.beside() as connection:
+        await connection.execute(held.values(lease_until=now(-0.001)))
 
 
 #: Where the process works on by itself once what failed has passed.
@@ -186,13 +124,15 @@ FEW = [Step.CLAIM_COMMITTED, Step.PAGE_WRITTEN, Step.POSITIONS_COMMITTED]
     "step", [pytest.param(one, marks=() if one in FEW else pytest.mark.soak) for one in FAILING]
 )
 async def test_a_step_that_fails_once_is_made_up_for_by_the_same_process(town: Town, step: Step) -> None:
-    role, drive = DRIVES[step.partition("_")[0]]
+    role, drive = drive_of(step)
     others = [await town.start(name) for name in ("api", "scheduler", "worker") if name != role]
     struck = await town.start(role, **{FAILPOINT: f"{step}:1:raise"})
     await town.all_work([*others, struck])
-    await drive(town, struck)
+    connection_id = await drive(town, struck, "TIDE")
     await town.until(lambda: reached(struck, step), DIES_WITHIN, f"{step} is passed")
-    await town.until(lambda: a_sync_is_there(town), GOES_ON_WITHIN, "what was asked for has its sync")
+    await town.until(
+        lambda: a_sync_is_there(town, connection_id), GOES_ON_WITHIN, "what was asked for has its sync"
+    )
     await town.all_end(within=GOES_ON_WITHIN)
     await truth.holds(town)
 
