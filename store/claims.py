@@ -12,13 +12,16 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
 
+from store import crashes
 from store.connections import held, locked
 from store.database import clock, now, to_moment
-from store.health import CHECK_EVERY, CRASHES_ALLOWED, Problem, settle
+from store.health import CRASHES_ALLOWED, Problem, settle
 from store.schema import LIVE, OPEN, connections, syncs
-from store.syncs import Lane, LostLeaseError, Ring, Sync, among, end, from_row, get, tell
+from store.syncs import Lane, LostLeaseError, Ring, Sync, among, from_row, get, set_values, tell
 
 LEASE_SECONDS = 10.0
+#: What a defect ended is tried again after so long.
+STUMBLE_SECONDS = 5.0
 
 
 def _claimable() -> ColumnElement[bool]:
@@ -61,43 +64,55 @@ async def next_in_lane(connection: AsyncConnection, connection_id: int, lane: La
     return None if row is None else Ring(*row)
 
 
-async def claim(connection: AsyncConnection, sync_id: int, owner: str) -> tuple[Sync, datetime] | None:
+async def claim(
+    connection: AsyncConnection, sync_id: int, owner: str, *, shaken: bool = False
+) -> tuple[Sync, datetime] | None:
     """Take a sync for `owner`, raising its fence; with the database's time. None if it is not to be had.
 
-    A claim that ran out without a page is a crash; the third in a row ends the sync and suspends its
-    connection.
+    A claim whose worker died without a page is a crash; the third in a row ends the sync and suspends its
+    connection. `shaken`: the database failed this process lately, so that leases may have run out by that.
     """
     found = await get(connection, sync_id)
-    if found is None or await locked(connection, found.connection_id) is None:
+    held_by = await locked(connection, found.connection_id) if found is not None else None
+    if found is None or held_by is None:
         return None
     c = syncs.c
     before = (await connection.execute(select(syncs).where(c.id == sync_id))).mappings().one()
-    taken = (
-        update(syncs)
-        .where(c.id == sync_id, _claimable())
-        .values(
-            state="running",
-            fence=c.fence + 1,
-            lease_owner=owner,
-            lease_until=now(LEASE_SECONDS),
-            claim_pages=0,
-            resume_at=None,
-        )
-        .returning(c.id)
-    )
-    if (await connection.execute(taken)).first() is None:
+    crashed = await crashes.counted(connection, before, held_by["crashes"], owner, shaken=shaken)
+    if crashed == CRASHES_ALLOWED - 1 and await crashes.has_a_suspect(connection, owner):
+        return None
+    if not await _take(connection, sync_id, owner):
         return None
     at = await clock(connection)
-    died = before["lease_owner"] is not None
-    if await _crashes(connection, before, died=died) >= CRASHES_ALLOWED:
-        await _suspend(connection, sync_id, found.connection_id, at)
+    if crashed >= CRASHES_ALLOWED:
+        why = crashes.killed(before["lease_owner"])
+        await crashes.suspend(connection, sync_id, found.connection_id, why, at)
         return None
+    if crashed != held_by["crashes"]:
+        await crashes.set_crashes(connection, found.connection_id, crashed)
     if before["started_at"] is None:
         await connection.execute(update(syncs).where(c.id == sync_id).values(started_at=at))
     if before["state"] != "running":
         await _ingesting(connection, found, at)
         return await tell(connection, sync_id, at), at
     return from_row((await connection.execute(select(syncs).where(c.id == sync_id))).mappings().one()), at
+
+
+async def _take(connection: AsyncConnection, sync_id: int, owner: str) -> bool:
+    taken = (
+        update(syncs)
+        .where(syncs.c.id == sync_id, _claimable())
+        .values(
+            state="running",
+            fence=syncs.c.fence + 1,
+            lease_owner=owner,
+            lease_until=now(LEASE_SECONDS),
+            claim_pages=0,
+            resume_at=None,
+        )
+        .returning(syncs.c.id)
+    )
+    return (await connection.execute(taken)).first() is not None
 
 
 async def _ingesting(connection: AsyncConnection, sync: Sync, at: datetime) -> None:
@@ -107,27 +122,29 @@ async def _ingesting(connection: AsyncConnection, sync: Sync, at: datetime) -> N
         await settle(connection, sync.connection_id, at)
 
 
-async def _crashes(connection: AsyncConnection, before: RowMapping, *, died: bool) -> int:
-    """Crashes in a row, this one included if the claim before died without a page."""
-    if not died:
-        return 0
-    crashed = connections.c.crashes + 1 if before["claim_pages"] == 0 else 0
-    made = update(connections).where(connections.c.id == before["connection_id"]).values(crashes=crashed)
-    return int((await connection.execute(made.returning(connections.c.crashes))).scalar_one())
+async def stumble(connection: AsyncConnection, sync: Sync, owner: str, why: Problem) -> None:
+    """Let go of a sync that a defect ended: it is tried again soon, and after the third time in a row without
+    a page its connection is suspended for `why`. Raises `LostLeaseError`.
+    """
+    row, at = await hold(connection, sync, owner)
+    pages = select(syncs.c.claim_pages).where(syncs.c.id == sync.id)
+    got_on = bool((await connection.execute(pages)).scalar_one())
+    crashed = 0 if got_on else row["crashes"] + 1
+    if crashed >= CRASHES_ALLOWED:
+        await crashes.suspend(connection, sync.id, sync.connection_id, why, at)
+        return
+    await crashes.set_crashes(connection, sync.connection_id, crashed)
+    again = {"run_at": now(STUMBLE_SECONDS), "lease_owner": None, "lease_until": None}
+    await set_values(connection, sync.id, again)
 
 
-async def _suspend(connection: AsyncConnection, sync_id: int, connection_id: int, at: datetime) -> None:
-    why = Problem(
-        "crashing",
-        f"Reading this connection killed its worker {CRASHES_ALLOWED} times in a row.",
-        "Look into the worker's log for the reason; a sync asked for by hand tries again.",
+async def let_go(connection: AsyncConnection, sync: Sync, owner: str) -> None:
+    """Give a sync back that a failure of the database tore out of the hands of this process, which lives."""
+    c = syncs.c
+    mine = update(syncs).where(
+        c.id == sync.id, c.fence == sync.fence, c.lease_owner == owner, c.state == "running"
     )
-    await end(connection, sync_id, "failed", at, {"error": why})
-    made = update(connections).where(connections.c.id == connection_id)
-    facts = {"failure": why, "last_error_at": at, "next_check_at": at + CHECK_EVERY}
-    await connection.execute(made.values(**facts, crashes=0, ingesting=False))
-    await settle(connection, connection_id, at)
-    await tell(connection, sync_id, at)
+    await connection.execute(mine.values(run_at=now(), lease_owner=None, lease_until=None))
 
 
 async def renew(connection: AsyncConnection, owner: str, at_work: Collection[int]) -> None:

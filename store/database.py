@@ -1,15 +1,25 @@
 """The connection to SQLite or PostgreSQL: transactions, the database's clock, times and JSON as columns."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from socket import gaierror
 from typing import Any
 
 import msgspec
 from sqlalchemy import Dialect, Text, event, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    PendingRollbackError,
+    ResourceClosedError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -19,6 +29,9 @@ from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from store.sqlite import BEGIN_WRITING, BUSY_SECONDS, in_one_trip
+
+#: Classes of SQLSTATE that are about the values of a statement: data, integrity, cardinality, not supported.
+_OF_VALUES = ("0A", "21", "22", "23")
 
 
 def to_text(moment: datetime) -> str:
@@ -92,6 +105,37 @@ async def clock(connection: AsyncConnection) -> datetime:
     return to_moment((await connection.execute(select(now()))).scalar_one())
 
 
+class DatabaseLostError(SQLAlchemyError, OSError):
+    """The line to the database broke or could not be made. Who waits for a server expects either."""
+
+
+def is_trouble(error: SQLAlchemyError) -> bool:
+    """Whether an error is the database's own: not of the values that it was given, so that it passes."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, DatabaseLostError | PoolTimeout | PendingRollbackError | ResourceClosedError)
+    if error.connection_invalidated:
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return str(state)[:2] not in _OF_VALUES
+    # What the driver could not even send.
+    of_values = isinstance(error.orig.__cause__, ValueError) if error.orig is not None else False
+    return not of_values and not isinstance(error, DataError | IntegrityError)
+
+
+@contextmanager
+def _line() -> Iterator[None]:
+    """Drivers let errors of the line through as they are; who sees one elsewhere is to know whose it was."""
+    try:
+        yield
+    except (ConnectionError, TimeoutError, gaierror) as e:
+        raise DatabaseLostError(*e.args) from e
+    except OSError as e:
+        if type(e) is not OSError:
+            raise
+        raise DatabaseLostError(*e.args) from e
+
+
 class Database:
     """One per process. `read` and `write` give a connection inside a transaction."""
 
@@ -109,15 +153,17 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that only reads."""
-        async with self.engine.begin() as connection:
-            yield connection
+        with _line():
+            async with self.engine.begin() as connection:
+                yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that writes: committed at the end, rolled back by any exception."""
         if self._writing is None:
-            async with self.engine.begin() as connection:
-                yield connection
+            with _line():
+                async with self.engine.begin() as connection:
+                    yield connection
             return
         async with self._writing, self.engine.execution_options(writing=True).begin() as connection:
             yield connection
@@ -146,8 +192,9 @@ class Database:
     @asynccontextmanager
     async def beside(self) -> AsyncIterator[AsyncConnection]:
         """A short writing transaction that does not queue behind this process's pages: leases."""
-        async with self.engine.execution_options(writing=True).begin() as connection:
-            yield connection
+        with _line():
+            async with self.engine.execution_options(writing=True).begin() as connection:
+                yield connection
 
     async def time(self) -> datetime:
         """The database's clock."""

@@ -44,22 +44,20 @@ def _waits_too_long(sync: Sync, time: Clock, patience: timedelta) -> bool:
 @asynccontextmanager
 async def working(deps: Deps, sync: Sync, time: Clock) -> AsyncIterator[None]:
     """Work on a sync meanwhile, by the worker's own slices; first on what is open before it in its lane."""
-    at_work: list[int] = []
     async with asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(keep_leases(deps.database, deps.owner, time, lambda: [*at_work])),
-            group.create_task(_work(deps, sync, at_work)),
+            group.create_task(keep_leases(deps.database, deps.owner, time, deps.holding)),
+            group.create_task(_work(deps, sync)),
         ]
         yield
         for task in tasks:
             task.cancel()
 
 
-async def _work(deps: Deps, sync: Sync, at_work: list[int]) -> None:
+async def _work(deps: Deps, sync: Sync) -> None:
     while True:
         async with deps.database.read() as connection:
             live = await syncs.of_lane(connection, sync.connection_id, sync.lane)
-        at_work[:] = [one.id for one in live]
         rings = [ring for one in live for ring in await run_slice(deps, one.id)]
         if not rings:
             await asyncio.sleep(LOOK_SECONDS)

@@ -42,9 +42,11 @@ from store.streams import StreamTables, analyse
 from store.syncs import Counts, LostLeaseError, Ring, Sync
 from worker import census, ending
 from worker.ahead import ahead
+from worker.holding import Holding
 from worker.journal import Journal
 from worker.outcome import End, Outcome, PassOn, conclude, gives_up_on, problem_of, wait, whole_connection
 from worker.remote import Remotes
+from worker.stumbling import caught
 
 log = structlog.get_logger()
 
@@ -70,6 +72,7 @@ class Deps(msgspec.Struct, frozen=True):
     turn_seconds: float = TURN_SECONDS
     #: What debug logs are masked by.
     redactor: Redactor = msgspec.field(default_factory=Redactor)
+    holding: Holding = msgspec.field(default_factory=Holding)
 
 
 class Slice(msgspec.Struct):
@@ -116,11 +119,11 @@ class Slice(msgspec.Struct):
 async def run_slice(deps: Deps, sync_id: int) -> Sequence[Ring]:
     """Work on a sync for one slice. What is to be rung now: its next slice, or the next of its lane.
 
-    Does nothing if the sync is not to be had. Raises only what is a defect or the database's failure; the
-    sync then goes on when its lease has run out.
+    Does nothing if the sync is not to be had. Raises only the database's failure or that of Redis; the sync
+    then goes on when they are back.
     """
     async with deps.database.write() as connection:
-        claimed = await claims.claim(connection, sync_id, deps.owner)
+        claimed = await claims.claim(connection, sync_id, deps.owner, shaken=deps.holding.shaken)
         passed(Step.CLAIM_WRITTEN)
     if claimed is None:
         return ()
@@ -129,11 +132,10 @@ async def run_slice(deps: Deps, sync_id: int) -> Sequence[Ring]:
     with structlog.contextvars.bound_contextvars(
         connection=sync.connection_id, sync=sync.id, fence=sync.fence
     ):
-        try:
-            return await _run(deps, sync, now)
-        except LostLeaseError:
-            log.info("sync.lease_lost")
-            return ()
+        rings: list[Ring] = []
+        async with caught(deps, sync):
+            rings += await _run(deps, sync, now)
+        return rings
 
 
 async def _run(deps: Deps, sync: Sync, now: datetime) -> Sequence[Ring]:

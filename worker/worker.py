@@ -84,14 +84,12 @@ class Worker:
         self._time = time
         self._page_grace = page_grace
         self._running: set[asyncio.Task[Any]] = set()
-        #: The syncs whose slices run; one that was lost may run beside the one that took its sync again.
-        self._at_work: list[int] = []
         self._ears = Ears(redis)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Returns within 15 s of `stop`; a page that takes longer is broken off and goes on elsewhere."""
-        beats = keep_leases(self._deps.database, self._deps.owner, self._time, lambda: [*self._at_work])
-        beat = asyncio.create_task(beats)
+        deps = self._deps
+        beat = asyncio.create_task(keep_leases(deps.database, deps.owner, self._time, deps.holding))
         hearing = asyncio.create_task(self._ears.listen())
         lanes = [asyncio.create_task(self._supervise(lane)) for lane in QUEUES]
         try:
@@ -173,9 +171,11 @@ class Worker:
             try:
                 await job(about)
             except (SQLAlchemyError, OSError) as e:
+                self._deps.holding.shake()
                 log.warning("worker.database_failed", about=about, error=str(e))
+            except RedisError as e:
+                log.warning("worker.redis_failed", about=about, error=str(e) or type(e).__name__)
             except Exception:
-                # A defect: the lease runs out, another try is made, and the third suspends the connection.
                 log.exception("worker.job_failed", about=about)
             finally:
                 self._running.discard(task)
@@ -183,11 +183,7 @@ class Worker:
         return run
 
     async def _run_sync(self, sync_id: int) -> None:
-        self._at_work.append(sync_id)
-        try:
-            rings = await run_slice(self._deps, sync_id)
-        finally:
-            self._at_work.remove(sync_id)
+        rings = await run_slice(self._deps, sync_id)
         await self._queue.tell()
         await self._queue.ring(rings)
         passed(Step.SLICE_RUNG)

@@ -28,6 +28,7 @@ class Mutation(msgspec.Struct, frozen=True):
 
 
 _PAGES = "tests/integration/test_store_pages.py"
+_BLAME = "tests/integration/test_blame.py"
 _CLAIM = "tests/integration/test_claim.py"
 _RELAY = "tests/integration/test_relay.py"
 _DOOR = "tests/integration/test_door.py::test_the_database_itself_holds_a_lane_to_one_open_and_one_queued"
@@ -77,17 +78,31 @@ MUTATIONS: Sequence[Mutation] = (
         f"{_CLAIM}::test_a_lease_that_is_renewed_stays_and_one_that_ran_out_is_not_revived",
     ),
     Mutation(
-        "a slice that failed lets its lease go",
-        "worker/worker.py",
-        "self._at_work.remove(sync_id)",
+        "a slice that a server failed gives its sync back",
+        "worker/lease.py",
+        "await claims.let_go(connection, sync, owner)",
         "pass",
-        "tests/integration/test_worker.py::test_a_sync_whose_job_failed_is_let_go_by_a_worker_that_lives_on",
+        f"{_BLAME}::test_a_database_that_fails_in_every_slice_suspends_nobody",
+    ),
+    Mutation(
+        "a failure of the database is no crash",
+        "store/crashes.py",
+        "if shaken or ",
+        "if ",
+        f"{_BLAME}::test_nobody_counts_right_after_the_database_failed_all",
+    ),
+    Mutation(
+        "suspects one at a time",
+        "store/claims.py",
+        "and await crashes.has_a_suspect(connection, owner):",
+        "and False:",
+        f"{_BLAME}::test_syncs_on_their_last_chance_are_read_one_at_a_time_in_each_process",
     ),
     Mutation(
         "crash count",
         "store/claims.py",
-        "if await _crashes(connection, before, died=died) >= CRASHES_ALLOWED:",
-        "if await _crashes(connection, before, died=died) > 1_000:",
+        "    if crashed >= CRASHES_ALLOWED:\n        why = ",
+        "    if crashed > 1_000:\n        why = ",
         f"{_CLAIM}::test_the_third_claim_in_a_row_that_died_without_a_page_suspends_the_connection",
     ),
     Mutation(

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from random import Random
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import insert, select
@@ -114,8 +115,8 @@ async def test_what_has_ended_or_never_was_cannot_be_claimed(engine: House) -> N
 
 
 async def crash(house: House, sync_id: int) -> Sync | None:
-    """Claim a sync and die."""
-    found = await claim(house, sync_id)
+    """Claim a sync in a new process, which dies."""
+    found = await claim(house, sync_id, f"here:4711:{uuid4().hex}")
     await lose_lease(house, sync_id)
     return found
 

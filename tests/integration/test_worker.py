@@ -87,8 +87,8 @@ async def test_a_job_that_raises_unexpectedly_does_not_end_the_worker(
         good = await ended(engine, await rung(engine, redis, (await connect(engine, 2)).id))
     assert good.state == "succeeded"
     row = await sync_row(engine, broken)
-    assert (row["state"], row["claim_pages"]) == ("running", 0)
-    assert row["lease_owner"] is not None
+    assert (row["state"], row["claim_pages"], row["lease_owner"]) == ("running", 0, None)
+    assert (await connection_row(engine, row["connection_id"]))["crashes"] == 1
 
 
 async def test_a_sync_whose_job_failed_is_let_go_by_a_worker_that_lives_on(

@@ -122,19 +122,36 @@ class Model:
 
     def claim(self, sync: Sync, owner: str) -> bool:
         """Whether it is had. A claim that ran out without a page is a crash; the third ends it all."""
+        of, crashes = sync.connection, self._crashes(sync, owner)
+        if crashes == CRASHES - 1 and self._has_a_suspect(owner):
+            return False
         if not self.claimable(sync):
             return False
-        of = sync.connection
-        if sync.owner is not None:
-            of.crashes = of.crashes + 1 if sync.claim_pages == 0 else 0
-            if of.crashes >= CRASHES:
-                of.crashes, of.failure = 0, "crashing"
-                sync.fence += 1
-                sync.free("failed")
-                return False
+        of.crashes = crashes
+        if crashes >= CRASHES:
+            of.crashes, of.failure = 0, "crashing"
+            sync.fence += 1
+            sync.free("failed")
+            return False
         sync.state, sync.owner, sync.lease_until = "running", owner, self.now + LEASE
         sync.fence, sync.claim_pages = sync.fence + 1, 0
         return True
+
+    def _crashes(self, sync: Sync, owner: str) -> int:
+        """Whoever claims what it held itself lives; so nobody died."""
+        if sync.owner is None or (sync.owner == owner and sync.claim_pages == 0):
+            return sync.connection.crashes
+        return sync.connection.crashes + 1 if sync.claim_pages == 0 else 0
+
+    def _has_a_suspect(self, owner: str) -> bool:
+        return any(
+            sync.owner == owner
+            and sync.lease_until is not None
+            and sync.lease_until > self.now
+            and sync.claim_pages == 0
+            and sync.connection.crashes >= CRASHES - 1
+            for sync in self.all_syncs()
+        )
 
     def holds(self, sync: Sync, owner: str, fence: int) -> bool:
         """Whether whoever claimed with this fence may still write."""
