@@ -100,13 +100,15 @@ async def _form(visit: Visit, given: Filled, errors: Any, status: int = 200) -> 
         values |= await form.choices(visit, connection)
         credentials = await form.credentials_of(visit, connection, one.system)
     adapter = visit.context.remotes.adapters.get(one.system)
+    streams = stream_names(adapter) if adapter is not None else []
     return visit.page(
         "editing.html",
         status=status,
         **values,
         credentials=credentials,
-        streams=stream_names(adapter) if adapter is not None else [],
-        chosen=given.streams,
+        streams=streams,
+        # Who wants only some has all to take away from.
+        chosen=given.streams if given.get("which") == "some" else streams,
         given=given.shown,
         errors=errors,
         times=form.next_times(given.frequency, given.get("timezone"), datetime.now(UTC)),

@@ -64,7 +64,7 @@ def _what(system: str, target: Target) -> str:
         case "jira":
             if "filter" in options:
                 return f"The issues of filter {options['filter']} at {host}"
-            return f"The issues of a query at {host}"
+            return f"The issues with {' '.join(options['jql'].split())} at {host}"
         case "jenkins":
             path = options.get("path", "")
             if not path:

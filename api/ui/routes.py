@@ -11,6 +11,7 @@ from api.ui import (
     files,
     hooks,
     overview,
+    projects,
     records,
     settings,
     signing,
@@ -33,6 +34,7 @@ ROUTES = (
     *activity.ROUTES,
     *settings.ROUTES,
     *subscriptions.ROUTES,
+    *projects.ROUTES,
 )
 
 

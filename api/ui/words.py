@@ -48,7 +48,7 @@ TRIGGER: Mapping[str, str] = {
     "schedule": "by schedule",
     "webhook": "by webhook",
     "queue": "by message",
-    "api": "by hand",
+    "api": "on request",
     "cli": "by command line",
     "catch_up": "to catch up",
 }

@@ -66,6 +66,7 @@ def pages(ids: dict[str, int]) -> list[str]:
         "/settings/credentials/new?system=%3Cscript%3E",
         "/settings/audit",
         "/settings/subscriptions",
+        "/settings/projects",
         "/connections/999",
     ]
 
@@ -236,6 +237,35 @@ async def test_settings_are_changed_but_not_over_anothers_change(api: Api) -> No
         again = await browser.send(path, **{**fields, "name": "over it"})
         assert again.status == 412
         assert "changed meanwhile" in words_of(again.text)
+
+
+async def test_a_project_is_made_renamed_and_removed_once_nothing_is_in_it(api: Api) -> None:
+    async with browsing(api) as browser:
+        assert (await browser.send("/settings/projects", name="Web shop", key="WEB")).status == 303
+        [project] = (await api.get("/v1/projects"))["projects"]
+        made, path = await api.shelf(project_id=project["id"]), f"/settings/projects/{project['id']}"
+        assert (await browser.send(path, name="The web shop", key="SHOP")).status == 303
+        shown = words_of((await browser.get("/settings/projects")).text)
+        assert "The web shop SHOP 1" in shown
+        refused = await browser.send(f"{path}/remove")
+        assert refused.status == 409
+        assert f"used by 1 connection ({made['id']})" in words_of(refused.text)
+        await api.delete(f"/v1/connections/{made['id']}")
+        assert (await browser.send(f"{path}/remove")).status == 303
+    assert (await api.get("/v1/projects"))["projects"] == []
+
+
+async def test_what_is_wrong_with_a_project_is_said_where_it_was_typed(api: Api) -> None:
+    await api.post("/v1/projects", {"name": "Web", "key": "WEB"})
+    other = await api.post("/v1/projects", {"name": "Office", "key": "OFF"})
+    async with browsing(api) as browser:
+        taken = await browser.send("/settings/projects", name="Another", key="WEB")
+        assert (taken.status, 'id="wrong-key"' in taken.text) == (409, True)
+        assert 'value="Another"' in taken.text
+        changed = await browser.send(f"/settings/projects/{other['id']}", name="Office", key="WEB")
+        assert (changed.status, "There is a project with the key WEB" in changed.text) == (409, True)
+        assert (await browser.send("/settings/projects/999", name="x", key="X")).status == 404
+        assert (await browser.send("/settings/projects", name="", key="")).status == 422
 
 
 async def test_a_key_is_shown_once(api: Api) -> None:

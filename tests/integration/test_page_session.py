@@ -187,6 +187,8 @@ async def test_a_key_that_reads_sees_everything_and_can_do_nothing(api: Api) -> 
             assert (await browser.send(f"{path}/{act}")).status == 403
         assert (await browser.send("/settings/keys", name="mine", permission="admin")).status == 403
         assert (await browser.send("/settings/credentials/new", name="mine")).status == 403
+        assert (await browser.send("/settings/projects", name="mine", key="M")).status == 403
+        assert "Make a project" not in (await browser.get("/settings/projects")).text
     assert (await api.get(f"/v1/connections/{made['id']}"))["enabled"]
 
 

@@ -74,8 +74,9 @@ async def _busy(connection: AsyncConnection, connection_id: int) -> str:
 class Screen:
     """Keeps the last lines of what happened, and draws."""
 
-    def __init__(self, url: str, folder: str, names: Mapping[int, str]) -> None:
+    def __init__(self, url: str, folder: str, names: Mapping[int, str], own: str) -> None:
         self._url = url
+        self._own = own
         self._folder = folder
         self._names = names
         self._lines: deque[str] = deque(maxlen=_LINES)
@@ -109,6 +110,7 @@ class Screen:
         query = "SELECT issue_key, status, updated_at FROM jira_issues ORDER BY updated_at DESC LIMIT 5"
         lines = [
             f"Page      {self._url}  (sign in with the key in {self._folder}/admin.key)",
+            f"Your own  press Add a connection there, and paste {self._own}",
             f'API       curl -H "X-API-Key: $(cat {self._folder}/admin.key)" {self._url}/v1/connections',
             f'Database  sqlite3 {self._folder}/tidegate.db "{query}"',
         ]

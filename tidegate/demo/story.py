@@ -87,7 +87,7 @@ class Story:
                 return
             made = await caller.make(self._world.places())
             names = {number: place.name for number, place in made.items()}
-            screen = Screen(url, _shown(settings.data_dir), names)
+            screen = Screen(url, _shown(settings.data_dir), names, self._world.own)
             of = {place.system: number for number, place in made.items()}
             await caller.have_it_call(of["jira"])
             tasks = await stack.enter_async_context(asyncio.TaskGroup())

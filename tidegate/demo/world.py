@@ -78,6 +78,11 @@ class World:
             Place("Azure DevOps: company", "azure", self.azure.base, "pat", None, AZURE_TOKEN),
         ]
 
+    @property
+    def own(self) -> str:
+        """An address to be pasted for a connection of one's own."""
+        return f"{self.jira.url}/issues/?jql=project=TIDE"
+
     def ask_for_a_pause(self) -> None:
         """Azure DevOps answers the next request with a limit, and when to come again."""
         self.azure.faults.append(Fault("/", 429, headers={"Retry-After": str(PAUSE_SECONDS)}))

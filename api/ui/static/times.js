@@ -19,7 +19,7 @@ export function tell(within) {
     set(time, span(Math.max(0, (now - Date.parse(time.dateTime)) / 1000)));
   }
   for (const time of within.querySelectorAll("time[data-clock]")) {
-    set(time, new Date(time.dateTime).toLocaleTimeString());
+    set(time, new Date(time.dateTime).toLocaleTimeString("en-GB"));
   }
 }
 

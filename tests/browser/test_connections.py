@@ -1,59 +1,19 @@
-"""The page as people use it: a real Chromium at a real Tidegate, with simulated remotes."""
+"""Connections on the page, as people use it: a real Chromium at a real Tidegate, with a simulated remote."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, expect
 
+from tests.browser.ana import LIVE, connect
 from tests.chaos.servers import free_port
-from tests.chromium import axe, chromium, overflow, window
+from tests.chromium import window
 from tests.tidegates import Up, run, running
 from tidegate.demo.remotes.jira import JiraCloud
 
-#: Its scripts are at work, and it is told of what happens.
-LIVE = "body[data-line='open']"
-
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
-
-
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    return tmp_path / "data"
-
-
-@pytest.fixture
-async def site() -> AsyncIterator[JiraCloud]:
-    async with JiraCloud() as remote:
-        account = remote.add_account("ana@example.com", "token-1", name="Ana Reyes")
-        remote.administrators.add(account.account_id)
-        remote.add_project("TG")
-        remote.seed(20)
-        yield remote
-
-
-@pytest.fixture
-async def up(data_dir: Path) -> AsyncIterator[Up]:
-    async with running(data_dir) as made:
-        await made.ready()
-        yield made
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as made:
-        yield made
-
-
-async def connect(up: Up, site: JiraCloud, name: str = "The team's issues", secret: str = "token-1") -> int:
-    credential = {"name": "ana", "system": "jira", "kind": "basic", "username": "ana@example.com"}
-    made = await up.call("POST", "/v1/credentials", {**credential, "secret": secret})
-    url = f"{site.url}/issues/?filter={site.add_filter('project = TG')}"
-    wanted = {"name": name, "system": "jira", "url": url, "credential_id": made["id"]}
-    connection = await up.call("POST", "/v1/connections", {**wanted, "frequency": "manually"})
-    return int(connection["id"])
 
 
 async def test_the_first_connection_is_added_and_healthy_within_two_minutes(
@@ -76,7 +36,7 @@ async def test_the_first_connection_is_added_and_healthy_within_two_minutes(
         await page.get_by_label("How often").select_option("Every 15 minutes")
         await expect(page.locator("#times time")).to_have_count(3)
         await page.get_by_label("Name", exact=True).fill("The team's issues")
-        await page.get_by_role("button", name="Save, and begin").click()
+        await page.get_by_role("button", name="Save and sync").click()
         await expect(page.locator("#state")).to_contain_text("Healthy")
         await expect(page.locator("#streams")).to_contain_text("20 by sync 1")
         assert time.monotonic() - began < 120
@@ -220,78 +180,6 @@ async def test_a_link_on_another_site_leads_to_the_page_of_who_is_signed_in(
         await elsewhere.goto(f"{up.url.replace('127.0.0.1', 'localhost')}/docs")
         await elsewhere.evaluate(f"location.href = '{up.url}/activity'")
         await expect(elsewhere.get_by_role("heading", name="Activity")).to_be_visible()
-
-
-async def views(up: Up, site: JiraCloud) -> list[str]:
-    """Every view, with something in it."""
-    fine, broken = await connect(up, site), await connect(up, site, "The other team's issues", "expired")
-    for connection in (fine, broken):
-        await up.synced(connection)
-    await up.call("POST", "/v1/keys", {"name": "wall", "permissions": ["read"]})
-    await up.call("POST", "/v1/projects", {"name": "Web shop", "key": "WEB"})
-    told = {"name": "chat", "url": f"{site.url}/nothing", "types": ["connection_status"]}
-    await up.call("POST", "/v1/subscriptions", told)
-    one = f"/connections/{fine}"
-    return [
-        "/",
-        "/?group=system&sort=name",
-        "/?q=nothing+fits",
-        one,
-        f"/connections/{broken}",
-        *(f"{one}/{page}" for page in "syncs records quarantine webhook edit remove".split()),
-        f"{one}/record?stream=issues&key={next(iter(site.issues))}",
-        f"/connections/new?url={site.url}/issues/?filter=1",
-        "/activity",
-        *(f"/settings/{page}" for page in "credentials credentials/1 credentials/new keys audit".split()),
-        "/settings/subscriptions",
-        "/settings/subscriptions/1",
-        "/connections/999",
-    ]
-
-
-@pytest.mark.timeout(500)
-async def test_axe_finds_nothing_in_any_view_and_none_is_wider_than_its_window(
-    up: Up, site: JiraCloud, browser: Browser
-) -> None:
-    paths = await views(up, site)
-    for dark, wide in ((False, 1280), (True, 1280), (False, 360), (True, 768)):
-        async with window(browser, up.url, dark=dark, wide=wide) as seen:
-            page = await seen.open("/sign-in")
-            assert [str(one) for one in await axe(page)] == [], "/sign-in"
-            page = await seen.sign_in(up.admin_key)
-            for path in paths:
-                await page.goto(up.url + path)
-                wrong = [str(one) for one in await axe(page)]
-                assert wrong == [], (path, dark, wide, "\n".join(wrong))
-                assert await overflow(page) <= 0, (path, wide)
-            seen.clean()
-
-
-async def test_everything_is_reached_by_keyboard(up: Up, site: JiraCloud, browser: Browser) -> None:
-    connection = await connect(up, site)
-    await up.synced(connection)
-    async with window(browser, up.url) as seen:
-        page = await seen.sign_in(up.admin_key, f"/connections/{connection}")
-        reached = set()
-        for _ in range(60):
-            await page.keyboard.press("Tab")
-            if await page.evaluate("document.activeElement === document.body"):
-                continue
-            name = await page.evaluate("document.activeElement.textContent")
-            reached.add(" ".join(name.split()))
-            outline = await page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-            assert outline != "none", name
-        for name in ("Sync now", "Test", "Pause", "Records", "Settings", "Activity", "Issues", "admin key"):
-            assert name in reached, (name, reached)
-        await page.goto(f"{up.url}/connections/{connection}")
-        await page.get_by_role("button", name="Pause").focus()
-        await page.keyboard.press("Enter")
-        await expect(page.locator("#state")).to_contain_text("Paused")
-        await page.goto(f"{up.url}/")
-        await page.wait_for_selector(LIVE)
-        await page.keyboard.press("/")
-        await page.keyboard.type("nothing fits")
-        await expect(page.get_by_text("No connection fits.")).to_be_visible()
 
 
 async def test_nothing_jumps_while_a_sync_runs(up: Up, site: JiraCloud, browser: Browser) -> None:
