@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -29,6 +30,8 @@ RUN_CHECK = "run_check"
 RUN_WEBHOOK = "run_webhook"
 #: Longer than any outage worth mentioning: a job that expires is rung again by the reaper anyway.
 _JOB_KEPT_MS = 7 * 24 * 3600 * 1000
+#: A worker looks for what is due by the clock of its own machine, which may be behind by so much.
+_CLOCKS_DIFFER = timedelta(days=1)
 
 pack = msgspec.msgpack.Encoder().encode
 unpack: Any = msgspec.msgpack.Decoder().decode
@@ -69,15 +72,18 @@ class Queue:
     async def ring(self, rings: Sequence[Ring]) -> None:
         """Wake a worker for each; the id makes ringing twice one job, and a takeover another."""
         try:
-            for ring in rings:
+            if not rings:
+                return
+            since = await self._since()
+            for number, ring in enumerate(rings):
                 await self._redis.enqueue_job(
                     RUN_SYNC,
                     ring.sync_id,
                     _job_id=f"{ring.sync_id}:{ring.fence}",
                     _queue_name=QUEUES[ring.lane],
+                    _defer_until=since + timedelta(milliseconds=number),
                 )
-            if rings:
-                await self._redis.publish(RUNG, "")
+            await self._redis.publish(RUNG, "")
         except (RedisError, OSError) as e:
             log.warning("queue.ring_failed", rings=len(rings), error=str(e))
 
@@ -108,8 +114,18 @@ class Queue:
     async def _ring_for(self, job: str, name: str, connection_id: int) -> None:
         try:
             await self._redis.enqueue_job(
-                job, connection_id, _job_id=f"{name}:{connection_id}", _queue_name=QUEUES["records"]
+                job,
+                connection_id,
+                _job_id=f"{name}:{connection_id}",
+                _queue_name=QUEUES["records"],
+                _defer_until=await self._since(),
             )
             await self._redis.publish(RUNG, "")
         except (RedisError, OSError) as e:
             log.warning("queue.ring_failed", job=job, connection=connection_id, error=str(e))
+
+    async def _since(self) -> datetime:
+        """Since when a job of now is due: by Redis's clock, so that all who ring stand in one line, and long
+        ago, so that no worker takes it for one of later."""
+        seconds, micro = await self._redis.time()
+        return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=micro) - _CLOCKS_DIFFER

@@ -38,6 +38,18 @@ async def test_a_job_holds_nothing_but_ids_as_msgpack(redis: ArqRedis) -> None:
         assert set(told) == {"t", "f", "a", "k", "et"}
 
 
+async def test_jobs_stand_in_the_line_as_they_were_rung_and_are_due_for_a_clock_that_is_hours_behind(
+    redis: ArqRedis,
+) -> None:
+    """arq asks for what is due by the clock of the worker's own machine."""
+    await Queue(redis).ring([Ring(12, 0, "bulk"), Ring(9, 0, "bulk"), Ring(10, 0, "bulk")])
+    await Queue(redis).ring([Ring(3, 0, "bulk")])
+    seconds, _ = await redis.time()
+    hours_ago = (seconds - 12 * 3600) * 1000
+    due = await redis.zrangebyscore(QUEUES["bulk"], "-inf", hours_ago)
+    assert due == [b"12:0", b"9:0", b"10:0", b"3:0"]
+
+
 async def test_a_ring_that_does_not_arrive_fails_nobody(redis: ArqRedis, valkey: Valkey) -> None:
     queue = Queue(redis)
     await valkey.kill()
