@@ -1,9 +1,11 @@
 """How a request says who we are. The secret is revealed for the moment of the request only."""
 
+import html
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
+from urllib.parse import quote, quote_plus
 
 MASK = b"********"
 SHORTEST = 4  # characters; masking shorter secrets would eat ordinary words
@@ -56,6 +58,7 @@ def masked(body: bytes, authorization: str) -> bytes:
     """A refusal without the credential that it was given to: there are remotes that say it back."""
     for text in secrets_in(authorization):
         if len(text) >= SHORTEST:
-            for form in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+            escaped = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], html.escape(text)}
+            for form in {text, quote(text), quote(text, safe=""), quote_plus(text), *escaped}:
                 body = body.replace(form.encode(), MASK)
     return body

@@ -1,25 +1,22 @@
 """How logs are written: one line per event, for people or machines, and never with a secret in it."""
 
-import base64
-import json
 import logging
 import re
 import sys
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TextIO, TypeVar
-from urllib.parse import quote, quote_plus
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from config.secret import MASK
+from config.spellings import SHORTEST, plainer, spellings
 
-SHORTEST = 4  # characters; masking shorter values would eat ordinary words
 MOST_VALUES = 20_000  # the least recently registered are forgotten first
-SHORTEST_BASE64 = 6  # a shorter piece of base64 is too likely to be something else
+ENCODED_AT_MOST = 3  # times: a URL within a URL within JSON
 DEEPEST = 8
 QUIET = ("alembic", "arq", "apscheduler", "aiosqlite")  # arq logs the arguments and results of jobs at INFO
 T = TypeVar("T")
@@ -53,14 +50,14 @@ class Redactor:
         self._lengths: dict[str, Counter[int]] = {}
 
     def register(self, value: str) -> None:
-        """Mask `value` from now on, also percent-encoded, escaped and within base64 (a Basic header)."""
+        """Mask `value` from now on, also encoded or escaped in part, and within base64 (a Basic header)."""
         if len(value) < SHORTEST:
             return
         with self._lock:
             if value in self._values:
                 self._values.move_to_end(value)
                 return
-            forms = frozenset(_forms(value))
+            forms = frozenset(spellings(value))
             self._values[value] = forms
             for form in forms:
                 self._forms[form] += 1
@@ -87,16 +84,27 @@ class Redactor:
     def _without_known(self, text: str) -> str:
         if not self._lengths:
             return text
-        pieces: list[str] = []
-        at = copied = 0
+        spans = self._known_in(text)
+        plain: str = text
+        origin: Sequence[int] = range(len(text) + 1)
+        for _ in range(ENCODED_AT_MOST):
+            further, where = plainer(plain)
+            if further == plain:
+                break
+            plain, origin = further, [origin[at] for at in where]
+            spans += [(origin[start], origin[end]) for start, end in self._known_in(plain)]
+        return _with_mask(text, spans) if spans else text
+
+    def _known_in(self, text: str) -> list[tuple[int, int]]:
+        """Where known secrets begin and end in a text."""
+        spans: list[tuple[int, int]] = []
+        at = 0
         while at <= len(text) - SHORTEST:
             found = self._form_at(text, at)
-            if found is None:
-                at += 1
-                continue
-            pieces += [text[copied:at], MASK]
-            at = copied = at + len(found)
-        return "".join([*pieces, text[copied:]]) if pieces else text
+            if found is not None:
+                spans.append((at, at + len(found)))
+            at += 1 if found is None else len(found)
+        return spans
 
     def _form_at(self, text: str, at: int) -> str | None:
         if text[at : at + SHORTEST] not in self._lengths:
@@ -134,27 +142,15 @@ def _take_one(counter: Counter[T], each: T) -> None:
         del counter[each]
 
 
-def _forms(value: str) -> set[str]:
-    """How a secret may look in a log line: as it is, percent-encoded, escaped, or inside base64."""
-    forms = {value, quote(value), quote(value, safe=""), quote_plus(value)}
-    forms |= {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
-    forms |= _inside_base64(value.encode("utf-8", "surrogatepass"))
-    return {form for form in forms if len(form) >= SHORTEST}
-
-
-def _inside_base64(data: bytes) -> set[str]:
-    """The characters that are the same in the base64 of all that has `data` in it, such as `user:secret`.
-
-    Three bytes are four characters, so there are three ways to fall; characters that depend on a
-    neighbour are left out.
-    """
-    pieces = set()
-    for before in range(3):
-        first = (before * 8 + 5) // 6
-        last = (before + len(data)) * 8 // 6
-        for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            pieces.add(encode(bytes(before) + data).decode()[first:last])
-    return {piece for piece in pieces if len(piece) >= SHORTEST_BASE64}
+def _with_mask(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """`text` with the mask in place of these parts; once where parts overlap, for all that they cover."""
+    pieces: list[str] = []
+    at = 0
+    for start, end in sorted(spans):
+        if start >= at:
+            pieces += [text[at:start], MASK]
+        at = max(at, end)
+    return "".join([*pieces, text[at:]])
 
 
 class _Lines(logging.StreamHandler[TextIO]):

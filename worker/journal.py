@@ -7,7 +7,6 @@ from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Self
-from urllib.parse import unquote, unquote_plus
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -36,7 +35,6 @@ WAITING_AT_MOST = 5_000
 WAITED_FROM = 0.1
 _LONGEST = 2_000  # characters
 #: Times over; addresses that lead to addresses are encoded more than once.
-_ENCODED_AT_MOST = 3
 
 
 class Journal:
@@ -137,22 +135,10 @@ class Journal:
         if len(self._notes) < WAITING_AT_MOST:
             # Cut only when masked: of half a secret nobody would know that it is one.
             short = {
-                name: self._masked(value)[:_LONGEST] if isinstance(value, str) else value
+                name: self._redactor.text(value)[:_LONGEST] if isinstance(value, str) else value
                 for name, value in detail.items()
             }
             self._notes.append(Note(self._clock(), event, short))
-
-    def _masked(self, text: str) -> str:
-        """Without secrets, also where only some characters of one are percent-encoded, or all twice."""
-        plain = text
-        for _ in range(_ENCODED_AT_MOST):
-            for decode in (unquote_plus, unquote):
-                plainer = decode(plain)
-                masked = self._redactor.text(plainer)
-                if masked != plainer:
-                    return masked
-            plain = plainer
-        return self._redactor.text(text)
 
     async def _write_now_and_then(self) -> None:
         while not self._over.is_set():

@@ -1,7 +1,10 @@
 """Remotes that say back what they were sent: a refusal is read without the credential."""
 
+import html
 import json
 from base64 import b64encode
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -23,6 +26,19 @@ async def test_a_refusal_is_read_without_the_secret_that_it_says_back(auth: Auth
             # Adapters put into words what the remote said.
             await http.get("/x", judge=lambda reply: QueryRejected(reply.body.decode()))
     assert set(json.loads(told.value.message).values()) <= {"********", "Basic ********", ""}
+
+
+@pytest.mark.parametrize("write", [quote, quote_plus, lambda text: quote(text, safe=""), html.escape])
+async def test_a_secret_that_is_said_back_in_a_link_or_a_page_is_masked(write: Callable[[str], str]) -> None:
+    secret = "canary<&> é/+"
+    page = f"<a href='/login?was={write(secret)}'>again</a>"
+    async with (
+        serving(answer(400, page.encode())) as server,
+        client(server.url, Basic("ana", lambda: secret)) as http,
+    ):
+        with pytest.raises(QueryRejected) as told:
+            await http.get("/x", judge=lambda reply: QueryRejected(reply.body.decode()))
+    assert told.value.message == "<a href='/login?was=********'>again</a>"
 
 
 async def test_an_answer_that_is_none_is_kept_as_it_was_sent() -> None:

@@ -2,12 +2,13 @@
 
 import asyncio
 import base64
+import html
 import io
 import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -222,6 +223,43 @@ def test_no_encoding_of_a_registered_secret_stays(secret: str) -> None:
     redactor.register(secret)
     for form in (secret, quote(secret, safe="", errors="replace"), repr(secret), json.dumps(secret)):
         assert MASK in redactor.text(f"({form})")
+
+
+WRITTEN = (
+    lambda one: one,
+    lambda one: "".join(f"%{byte:02X}" for byte in one.encode()),
+    lambda one: "".join(f"%{byte:02x}" for byte in one.encode()),
+    lambda one: json.dumps(one)[1:-1] if one in '\\"' else f"\\u{ord(one):04x}",
+    lambda one: f"&#{ord(one)};",
+    html.escape,
+)
+CHARACTERS = st.characters(max_codepoint=0xFFFF, exclude_categories=["C"])
+
+
+@given(st.lists(st.tuples(CHARACTERS, st.sampled_from(WRITTEN)), min_size=4, max_size=30), st.integers(0, 2))
+def test_a_secret_of_which_some_characters_are_encoded_is_masked_whole(
+    written: list[tuple[str, Callable[[str], str]]], again: int
+) -> None:
+    redactor = Redactor()
+    redactor.register("".join(one for one, _ in written))
+    # What would itself look like an encoding is always written in one.
+    text = "".join(quote(one) if one in "%&\\" else write(one) for one, write in written)
+    for _ in range(again):
+        text = quote(text, safe="")
+    assert redactor.text(f"before {text} after") == f"before {MASK} after"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/job/100%25/x?y=%zz&copy;%C3%28&amp;",
+        "C:\\users\\ana \\u12 \\ud800 &#99999999; &#0;",
+        '{"a": "\\u00e9\\ud83d\\ude00 %f0%9f%98%80"}',
+    ],
+)
+def test_encodings_without_a_secret_are_left_as_they_are(redactor: Redactor, text: str) -> None:
+    assert redactor.text(text) == text
+    assert redactor.text(text + quote(CANARY, safe="")[:-1] + "%74").endswith(MASK)
 
 
 def test_of_overlapping_secrets_the_longest_is_masked_whole() -> None:
