@@ -161,7 +161,6 @@ class Relay:
             return end
         async with self._database.read() as connection:
             given = await outbox.last_position(connection)
-            since = await outbox.position_before(connection, await clock(connection) - REFILL)
         if not whole:
             if 0 < end <= given:
                 # Redis was emptied while an event was on its way: all that was before it is missing.
@@ -169,10 +168,14 @@ class Relay:
                 end = 0
             await self._redis.set(WHOLE, self._owner)
         if end < given:
-            return max(end, since)
+            return max(end, await self._a_day_ago())
         if end > given:
             await self._catch_up(end)
         return end
+
+    async def _a_day_ago(self) -> int:
+        async with self._database.read() as connection:
+            return await outbox.position_before(connection, await clock(connection) - REFILL)
 
     async def _catch_up(self, end: int) -> None:
         """The stream is of an older database: positions go on after it, or Redis would refuse them all."""

@@ -1,7 +1,7 @@
 """The reaper and the upkeep: what is to be rung again, what is stale, what may be forgotten."""
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -34,9 +34,20 @@ PROCESSES_KEPT = timedelta(hours=1)
 QUARANTINE_KEPT = timedelta(days=30)
 #: Records deleted in one transaction; others write in between.
 TOMBSTONES = 500
-#: Of debug logs so many lines are forgotten in one transaction.
-LINES = 2000
+#: Of other things so many are forgotten in one transaction.
+AT_ONCE = 500
 _BATCH = 200
+
+Forgets = Callable[[AsyncConnection, datetime, int], Awaitable[int]]
+_FORGOTTEN: Sequence[tuple[Forgets, timedelta]] = (
+    (outbox.forget, EVENTS_KEPT),
+    (syncs.forget, SYNCS_KEPT),
+    (deliveries.forget, DELIVERIES_KEPT),
+    (sendings.forget, DELIVERIES_KEPT),
+    (idempotency.forget, idempotency.KEPT),
+    (audit.forget, audit.KEPT),
+    (debug_log.forget, debug_log.KEPT),
+)
 
 
 async def reap(database: Database) -> Sequence[Ring]:
@@ -47,20 +58,32 @@ async def reap(database: Database) -> Sequence[Ring]:
 
 async def settle_stale(database: Database) -> int:
     """Tell of connections of which nothing was heard for too long, and of limits that are over. How many."""
+    count = 0
+    while ids := await _to_settle(database):
+        await _settle(database, ids)
+        count += len(ids)
+    return count
+
+
+async def _to_settle(database: Database) -> Sequence[int]:
+    """Some of them. Whatever else is told of a connection outdoes that it is stale."""
     c = table.c
     async with database.read() as connection:
-        # Whatever else is told of a connection outdoes that it is stale.
-        stale = select(c.id).where(c.stale_at <= now(), c.health == "healthy", c.deleted_at.is_(None))
-        limited = select(c.id).where(c.limited_until <= now(), c.health == "rate_limited")
+        at = await clock(connection)
+        stale = select(c.id).where(c.stale_at <= at, c.health == "healthy", c.deleted_at.is_(None))
+        limited = select(c.id).where(c.limited_until <= at, c.health == "rate_limited")
         ids = [*(await connection.execute(stale.limit(_BATCH))).scalars()]
         ids += (await connection.execute(limited.limit(_BATCH))).scalars()
+    return ids
+
+
+async def _settle(database: Database, ids: Sequence[int]) -> None:
     for connection_id in ids:
         async with database.write() as connection:
             await connections.locked(connection, connection_id)
             await connections.change(
                 connection, connection_id, await clock(connection), {"id": connection_id}
             )
-    return len(ids)
 
 
 async def checks_due(database: Database) -> Sequence[int]:
@@ -97,16 +120,11 @@ async def forget(
     of the audit log, processes long gone, debug logs; with the `tables` what is in quarantine for nothing,
     and tombstones that are older than they are to become.
     """
+    for kind, kept in _FORGOTTEN:
+        await _forget_all(database, kind, kept)
     async with database.write() as connection:
-        at = await clock(connection)
-        await outbox.forget(connection, at - EVENTS_KEPT)
-        await syncs.forget(connection, at - SYNCS_KEPT)
-        await deliveries.forget(connection, at - DELIVERIES_KEPT)
-        await sendings.forget(connection, at - DELIVERIES_KEPT)
-        await idempotency.forget(connection, at - idempotency.KEPT)
-        await audit.forget(connection, at - audit.KEPT)
         await _forget_processes(connection)
-    await _forget_debug_logs(database)
+    await _forget_long_debug_logs(database)
     if tables is not None:
         await _forget_records(database, tables, tombstones)
 
@@ -124,13 +142,16 @@ async def _forget_records(database: Database, tables: StreamTables, tombstones: 
                 forgotten = await retention.forget_tombstones(connection, stream, at - tombstones, TOMBSTONES)
 
 
-async def _forget_debug_logs(database: Database) -> None:
-    """Lines that are old, and those of each connection that are too many."""
-    forgotten = LINES
-    while forgotten == LINES:
+async def _forget_all(database: Database, kind: Forgets, kept: timedelta) -> None:
+    """All of a kind that is past keeping, however much that is: others write in between."""
+    forgotten = AT_ONCE
+    while forgotten == AT_ONCE:
         async with database.write() as connection:
-            old = await clock(connection) - debug_log.KEPT
-            forgotten = await debug_log.forget(connection, old, LINES)
+            forgotten = await kind(connection, await clock(connection) - kept, AT_ONCE)
+
+
+async def _forget_long_debug_logs(database: Database) -> None:
+    """Of each connection the lines that are too many."""
     async with database.read() as connection:
         long = await debug_log.too_long(connection)
     for connection_id in long:

@@ -24,13 +24,16 @@ LEASE_SECONDS = 10.0
 STUMBLE_SECONDS = 5.0
 
 
+# Made once: an alias is costly to make, and this is asked for with every claim.
+_other = syncs.alias("other").c
+
+
 def _claimable() -> ColumnElement[bool]:
     """What a claim would take: due, not held, and open or next in a lane where nothing is open."""
-    other = syncs.alias("other")
     lane_is_open = exists().where(
-        other.c.connection_id == syncs.c.connection_id,
-        other.c.lane == syncs.c.lane,
-        among(other.c.state, OPEN),
+        _other.connection_id == syncs.c.connection_id,
+        _other.lane == syncs.c.lane,
+        among(_other.state, OPEN),
     )
     return and_(
         among(syncs.c.state, LIVE),
@@ -42,13 +45,17 @@ def _claimable() -> ColumnElement[bool]:
 
 async def claimable(connection: AsyncConnection, limit: int) -> Sequence[Ring]:
     """What could be claimed now, the longest due first."""
-    query = select(syncs.c.id, syncs.c.fence, syncs.c.lane).where(_claimable()).order_by(syncs.c.run_at)
+    c = syncs.c
+    # PostgreSQL looks up in an index what is before a time that it is told, not before its own clock's.
+    due = c.run_at <= await clock(connection)
+    query = select(c.id, c.fence, c.lane).where(due, _claimable()).order_by(c.run_at)
     return [Ring(*row) for row in await connection.execute(query.limit(limit))]
 
 
 async def longest_due(connection: AsyncConnection, lane: Lane | None = None) -> datetime | None:
     """Since when the longest due of these waits, of a lane if one is named; None if nothing does."""
-    query = select(syncs.c.run_at).where(_claimable()).order_by(syncs.c.run_at).limit(1)
+    due = syncs.c.run_at <= await clock(connection)
+    query = select(syncs.c.run_at).where(due, _claimable()).order_by(syncs.c.run_at).limit(1)
     if lane is not None:
         query = query.where(syncs.c.lane == lane)
     return (await connection.execute(query)).scalar()

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store.schema import deliveries
@@ -28,6 +28,9 @@ async def note(
     return new
 
 
-async def forget(connection: AsyncConnection, before: datetime) -> None:
-    """Senders give up long before that."""
-    await connection.execute(delete(deliveries).where(deliveries.c.at < before))
+async def forget(connection: AsyncConnection, before: datetime, limit: int = 1000) -> int:
+    """Delete what came before a time, some at once: senders give up long before that. How many."""
+    c = deliveries.c
+    old = select(c.connection_id, c.uid).where(c.at < before).order_by(c.at).limit(limit)
+    gone = await connection.execute(delete(deliveries).where(tuple_(c.connection_id, c.uid).in_(old)))
+    return gone.rowcount

@@ -11,7 +11,7 @@ from store.schema import duties
 from store.streams import StreamTables
 
 #: The newest migration, which is what this version needs.
-HEAD = "0005"
+HEAD = "0006"
 
 _VERSIONS = table("alembic_version", column("version_num"))
 # An arbitrary number that all processes share: one at a time migrates on PostgreSQL.

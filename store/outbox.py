@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import bindparam, exists, func, select, update
+from sqlalchemy import bindparam, exists, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
@@ -188,18 +188,21 @@ async def skip_to(connection: AsyncConnection, position: int) -> None:
 
 
 async def position_before(connection: AsyncConnection, since: datetime) -> int:
-    """The position after which everything since a time lies."""
-    query = select(func.min(outbox.c.position)).where(outbox.c.at >= since)
+    """The position after which what happened since a time lies, but for what happened at the same moment.
+
+    Found by one look, however much happened since.
+    """
+    c = outbox.c
+    query = select(c.position).where(c.at >= since, c.position.is_not(None)).order_by(c.at).limit(1)
     first = (await connection.execute(query)).scalar()
     return int(first) - 1 if first is not None else await last_position(connection)
 
 
-async def forget(connection: AsyncConnection, before: datetime) -> int:
-    """Delete published events older than `before`. How many."""
-    gone = await connection.execute(
-        outbox.delete().where(outbox.c.at < before, outbox.c.position.is_not(None))
-    )
-    return gone.rowcount
+async def forget(connection: AsyncConnection, before: datetime, limit: int = 1000) -> int:
+    """Delete published events older than `before`, some at once. How many."""
+    c = outbox.c
+    old = select(c.id).where(c.at < before, c.position.is_not(None)).order_by(c.at).limit(limit)
+    return (await connection.execute(outbox.delete().where(c.id.in_(old)))).rowcount
 
 
 def _event(row: RowMapping) -> Event:

@@ -12,6 +12,13 @@ ENDED = ("succeeded", "partial", "failed", "cancelled")
 
 metadata = MetaData()
 
+
+def _where_set(name: str, column: str) -> Index:
+    """An index of the rows that have a value there: the others are many, and never looked for."""
+    there = text(f"{column} IS NOT NULL")
+    return Index(name, column, sqlite_where=there, postgresql_where=there)
+
+
 # Facts about this installation: the fingerprint of the secret key, the shape of the streams' views.
 instance = Table(
     "instance",
@@ -104,30 +111,11 @@ connections = Table(
     # Counters under this row's lock.
     Column("event_sequence", BigInteger, nullable=False, server_default=text("0")),
     Column("change_sequence", BigInteger, nullable=False, server_default=text("0")),
-    Index(
-        "connections_due",
-        "next_due_at",
-        sqlite_where=text("next_due_at IS NOT NULL"),
-        postgresql_where=text("next_due_at IS NOT NULL"),
-    ),
-    Index(
-        "connections_look",
-        "next_look_at",
-        sqlite_where=text("next_look_at IS NOT NULL"),
-        postgresql_where=text("next_look_at IS NOT NULL"),
-    ),
-    Index(
-        "connections_check",
-        "next_check_at",
-        sqlite_where=text("next_check_at IS NOT NULL"),
-        postgresql_where=text("next_check_at IS NOT NULL"),
-    ),
-    Index(
-        "connections_stale",
-        "stale_at",
-        sqlite_where=text("stale_at IS NOT NULL"),
-        postgresql_where=text("stale_at IS NOT NULL"),
-    ),
+    _where_set("connections_due", "next_due_at"),
+    _where_set("connections_look", "next_look_at"),
+    _where_set("connections_check", "next_check_at"),
+    _where_set("connections_stale", "stale_at"),
+    _where_set("connections_limited", "limited_until"),
     Index("connections_purge", "id", sqlite_where=text("purge"), postgresql_where=text("purge")),
     sqlite_autoincrement=True,
 )
@@ -193,12 +181,8 @@ syncs = Table(
         postgresql_where=text("state IN ('queued', 'running', 'waiting')"),
     ),
     Index("syncs_of_connection", "connection_id", "id"),
-    Index(
-        "syncs_leased",
-        "lease_owner",
-        sqlite_where=text("lease_owner IS NOT NULL"),
-        postgresql_where=text("lease_owner IS NOT NULL"),
-    ),
+    _where_set("syncs_ended", "finished_at"),
+    _where_set("syncs_leased", "lease_owner"),
     sqlite_autoincrement=True,
 )
 

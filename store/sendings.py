@@ -168,10 +168,13 @@ async def skip(connection: AsyncConnection, subscription_id: int) -> None:
     await connection.execute(pending.values(state="skipped", next_at=None))
 
 
-async def forget(connection: AsyncConnection, before: datetime) -> None:
-    """Delete the log of what was last tried before a time; what is to be sent again stays."""
+async def forget(connection: AsyncConnection, before: datetime, limit: int = 1000) -> int:
+    """Delete the log of what was last tried before a time, some at once; what is to be sent again stays.
+    How many.
+    """
     c = sendings.c
-    await connection.execute(delete(sendings).where(c.last_at < before, c.state != "pending"))
+    old = select(c.id).where(c.last_at < before, c.state != "pending").order_by(c.last_at).limit(limit)
+    return (await connection.execute(delete(sendings).where(c.id.in_(old)))).rowcount
 
 
 def _from_row(row: RowMapping) -> Sending:

@@ -17,7 +17,7 @@ from sqlalchemy.sql import ColumnElement
 from store import outbox
 from store.database import now, to_text
 from store.health import Problem, problem, settle
-from store.schema import ENDED, LIVE, OPEN, connections, sync_parts, syncs
+from store.schema import LIVE, OPEN, connections, sync_parts, syncs
 
 STATUS = "status"
 
@@ -289,6 +289,6 @@ async def forget(connection: AsyncConnection, before: datetime, limit: int = 100
     """Delete syncs that ended before a time; the last one of each connection stays. How many."""
     c, newer = syncs.c, syncs.alias("newer").c
     outdone = exists().where(newer.connection_id == c.connection_id, newer.id > c.id)
-    old = select(c.id).where(c.state.in_(ENDED), c.finished_at < before, outdone).limit(limit)
+    old = select(c.id).where(c.finished_at < before, outdone).order_by(c.finished_at).limit(limit)
     gone = await connection.execute(syncs.delete().where(c.id.in_(old)))
     return gone.rowcount

@@ -69,6 +69,29 @@ async def test_syncs_are_forgotten_but_the_last_of_each_connection(house: House,
     assert kept == [made[1], made[2], made[5]]
 
 
+async def test_all_that_is_past_keeping_is_forgotten_however_much_it_is(
+    house: House, site: JiraCloud
+) -> None:
+    """What is made in an hour, of very many connections, must be gone within an hour, too."""
+    old = await ago(house, days=100)
+    of = {"connection_id": await connect(house, site)}
+    over = {
+        "lane": "bulk",
+        "trigger": "schedule",
+        "scope": "incremental",
+        "state": "succeeded",
+        "counters": {},
+    }
+    over |= {"queued_at": old, "run_at": old, "finished_at": old}
+    told = {"type": "status", "at": old, "data": "{}"}
+    async with house.database.write() as connection:
+        await connection.execute(insert(syncs), [{**of, **over} for _ in range(1_200)])
+        events = [{**of, **told, "sequence": n, "uid": str(n), "position": n} for n in range(1, 1_201)]
+        await connection.execute(insert(outbox_table), events)
+    await forget(house.database)
+    assert (await count(house, syncs), await count(house, outbox_table)) == (1, 0)
+
+
 async def test_events_are_forgotten_after_a_week_once_they_are_published(
     house: House, site: JiraCloud
 ) -> None:
