@@ -1,7 +1,9 @@
 """The scheduler's clock: APScheduler wakes the ticks; what is due, and to whom, is in the database."""
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -55,6 +57,7 @@ class Scheduler:
         self._clock = AsyncIOScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
+        self._watch: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         self._every(TICK_SECONDS, "tick", self.tick)
@@ -65,9 +68,24 @@ class Scheduler:
         self._every(PURGE_SECONDS, "purge", self.purge)
         self._every(TALLY_SECONDS, "tally", self.tally)
         self._clock.start()
+        self._watch = asyncio.create_task(self._watch_the_clock())
 
     def stop(self) -> None:
         self._clock.shutdown(wait=False)
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _watch_the_clock(self) -> None:
+        """Tick on when this machine's clock is set back: the ticks would wait until it has caught up."""
+        loop = asyncio.get_running_loop()
+        while True:
+            ahead = time.time() - loop.time()
+            await asyncio.sleep(TICK_SECONDS)
+            back = ahead - (time.time() - loop.time())
+            if back > TICK_SECONDS:
+                log.warning("scheduler.clock_set_back", seconds=round(back))
+                for job in self._clock.get_jobs():
+                    job.modify(next_run_time=datetime.now(UTC))
 
     async def tick(self) -> None:
         """Open what is due and ring for it."""

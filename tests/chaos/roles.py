@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+#: By how many seconds the clock of a process is ahead, see wrong_clock.py.
+AHEAD = "CLOCK_IS_AHEAD"
 ROOT = Path(__file__).parents[2]
 END_SECONDS = 60.0  # on a machine that is busy with other tests
 
@@ -67,11 +69,12 @@ class Role:
 
 
 async def start(name: str, environ: Mapping[str, str], folder: Path, number: int, *arguments: str) -> Role:
-    """Start `tidegate NAME` with exactly this environment."""
+    """Start `tidegate NAME` with exactly this environment; with a clock that is wrong if it says so."""
     log = folder / f"{number:02}-{name}.log"
+    module = "tests.chaos.wrong_clock" if AHEAD in environ else "tidegate"
     with log.open("wb") as out:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tidegate", name, *arguments),
+            *(sys.executable, "-m", module, name, *arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=out,
             stderr=out,
