@@ -55,9 +55,10 @@ async def _taken(call: Call[Nothing, Anything], found: Connection, sealed: str |
     adapter = call.context.remotes.adapters.get(found.system)
     if adapter is None:
         return HookAnswer(None, f"There is no adapter for {found.system}.")
-    hook = Hook(
-        {name.lower(): value for name, value in call.request.headers.items()}, await _body(call.request)
-    )
+    # What is sent twice is one value, which proves nothing: else who comes between could choose.
+    told = call.request.headers
+    headers = {name.lower(): ", ".join(told.getall(name)) for name in told}
+    hook = Hook(headers, await _body(call.request))
     if sealed is not None and not adapter.verify(hook, _secret(call, found, sealed)):
         raise ProblemError(401, "The webhook does not prove that it knows this connection's webhook secret.")
     try:
