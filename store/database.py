@@ -30,6 +30,8 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from store.sqlite import BEGIN_WRITING, BUSY_SECONDS, in_one_trip
 
+#: Connections to PostgreSQL that are kept for leases and the like, and as many more when these are busy.
+ASIDE = 1
 #: Classes of SQLSTATE that are about the values of a statement: data, integrity, cardinality, not supported.
 _OF_VALUES = ("0A", "21", "22", "23")
 
@@ -147,6 +149,8 @@ class Database:
         self.is_sqlite = url.startswith("sqlite")
         self.schema = schema
         self.engine = _sqlite(url) if self.is_sqlite else _postgresql(url, schema, pool, idle_seconds)
+        # Connections of its own: leases are renewed also while all others are taken, or waited for.
+        self.aside = _sqlite(url) if self.is_sqlite else _postgresql(url, schema, ASIDE, idle_seconds)
         # One writer per process: SQLite has one writer anyway, and waiting here is fair and cheap.
         self._writing: asyncio.Lock | None = asyncio.Lock() if self.is_sqlite else None
 
@@ -191,9 +195,12 @@ class Database:
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator[AsyncConnection]:
-        """A short writing transaction that does not queue behind this process's pages: leases."""
+        """A short writing transaction that does not queue behind this process's pages: leases.
+
+        It has connections of its own, for there may be more slices at work than connections.
+        """
         with _line():
-            async with self.engine.execution_options(writing=True).begin() as connection:
+            async with self.aside.execution_options(writing=True).begin() as connection:
                 yield connection
 
     async def time(self) -> datetime:
@@ -203,6 +210,7 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+        await self.aside.dispose()
 
 
 class Joined(Database):

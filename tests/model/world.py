@@ -73,7 +73,8 @@ class World:
         self.now = 0
         self.runner = asyncio.Runner()
         self.database = Database(f"sqlite+aiosqlite:///{folder / FILE}")
-        event.listen(self.database.engine.sync_engine, "connect", self._set_clock)
+        for engine in (self.database.engine, self.database.aside):
+            event.listen(engine.sync_engine, "connect", self._set_clock)
         self._house = open_house(self.database, {SYSTEM: double(Script())})
         self.house: House = self.run(self._house.__aenter__())
 
