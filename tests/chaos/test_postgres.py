@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 
 import pytest
 from sqlalchemy import select
@@ -11,11 +12,15 @@ from sqlalchemy.exc import DBAPIError
 from store.database import Database
 from store.schema import connections
 from tests.chaos import truth
+from tests.chaos.plan import times, told
 from tests.chaos.servers import OwnPostgres, own_postgres
 from tests.chaos.standing import town_in
 from tests.chaos.town import PROMISED, Town
 
 pytestmark = [pytest.mark.chaos, pytest.mark.postgres, pytest.mark.timeout(240)]
+
+#: As long as a lease: that is the fault itself.
+AWAY_SECONDS = 10.0
 
 
 @pytest.fixture
@@ -64,6 +69,40 @@ async def test_a_database_that_is_away_for_a_while_stops_no_process(town: Town, 
     await town.sync(asked)
     await town.all_end()
     assert (await town.one(sync_id))["counters"]["issues"]["read"] == 60
+    await truth.holds(town)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+async def test_a_database_that_crashes_again_and_again_in_the_middle_of_pages_loses_nothing(
+    town: Town, cluster: OwnPostgres, seed: int, figures: list[str]
+) -> None:
+    random, loop = Random(seed), asyncio.get_running_loop()
+    await town.start_all("api", "scheduler", "worker", "worker")
+    (connection_id,) = await town.connections(["TIDE"], 60)
+    waits = []
+    for _ in range(times(20)):
+        pages = random.randrange(1, 4)
+        town.jira.hold(after=pages)
+        sync_id = await town.sync(connection_id, "full")
+        await town.stands_at(sync_id, pages)
+        town.jira.hold(after=1)
+        town.jira.let_go(1)
+        # Before, while and after the page is written.
+        await asyncio.sleep(random.uniform(0, 0.05))
+        await cluster.stop()
+        await asyncio.sleep(AWAY_SECONDS)
+        await cluster.start()
+        back = loop.time()
+        town.jira.open()
+        await town.ends(sync_id, within=PROMISED)
+        waits.append(loop.time() - back)
+        sync = await town.one(sync_id)
+        assert (sync["pages"], sync["counters"]["issues"]["read"]) == (6, 60)
+        town.nobody_died()
+    figures.append(
+        f"F14: {len(waits)} crashes of PostgreSQL, away for 10 s each, seed {seed}: done after {told(waits)}"
+    )
     await truth.holds(town)
 
 

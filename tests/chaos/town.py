@@ -160,9 +160,9 @@ class Town:
             made.append(connection_id)
         return made
 
-    async def sync(self, connection_id: int) -> int:
+    async def sync(self, connection_id: int, scope: str = "incremental") -> int:
         """Ask for a sync; its id."""
-        asked = await self.call("POST", f"/v1/connections/{connection_id}/sync", {"scope": "incremental"})
+        asked = await self.call("POST", f"/v1/connections/{connection_id}/sync", {"scope": scope})
         return int(asked["id"])
 
     # What is to be seen
