@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 import msgspec
+from aiohttp.abc import AbstractResolver as Names
 from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
@@ -75,12 +76,13 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 def open_session(
-    guard: AddressGuard, ca_file: str | None = None, *, proxied: bool = False
+    guard: AddressGuard, ca_file: str | None = None, *, proxied: bool = False, names: Names | None = None
 ) -> aiohttp.ClientSession:
     """The one session of a process. No cookies, no environment, no credential of its own.
 
     `ca_file` is trusted besides the system's authorities. With an operator's proxy (`proxied`) only the
     proxy is dialled, which is trusted; `Http` then refuses what the name of the target already tells.
+    `names` says what names mean, else the system does; the guard judges whatever it says.
     """
     tls = ssl.create_default_context()
     # Python 3.13 began to refuse private CAs that leave out extensions nobody else asks for.
@@ -91,6 +93,7 @@ def open_session(
     connector = aiohttp.TCPConnector(
         ssl=tls,
         socket_factory=None if proxied else guard.socket,
+        resolver=names,
         limit=0,
         ttl_dns_cache=30,
     )
