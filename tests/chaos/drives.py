@@ -134,6 +134,10 @@ _DRIVES: Mapping[str, tuple[str, Drive]] = {
 }
 
 
+#: The steps from a trigger to the stream of events; those behind it are those of deliveries.
+DRIVEN = [step for step in Step if step.partition("_")[0] in _DRIVES]
+
+
 def drive_of(step: Step) -> tuple[str, Drive]:
     """The role that passes a step, and what has it do so."""
     return _DRIVES[step.partition("_")[0]]

@@ -9,10 +9,11 @@ from config.failpoints import FAILPOINT, Step
 from store.database import now
 from store.schema import syncs
 from tests.chaos import truth
-from tests.chaos.drives import DIES_WITHIN, another, drive_of
+from tests.chaos.drives import DIES_WITHIN, DRIVEN, another, drive_of
 from tests.chaos.marks import GIVEN, GIVEN_TIME
 from tests.chaos.plan import times
 from tests.chaos.roles import Role
+from tests.chaos.test_deliveries import STEPS as OF_DELIVERIES
 from tests.chaos.town import Town
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
@@ -41,9 +42,13 @@ SHORT = [
 ]
 
 
+def test_there_is_no_step_at_which_nobody_dies() -> None:
+    assert {*DRIVEN, *OF_DELIVERIES} == {*Step}
+
+
 @GIVEN_TIME
 @pytest.mark.parametrize(
-    "step", [pytest.param(one, marks=() if one in SHORT else pytest.mark.soak) for one in Step]
+    "step", [pytest.param(one, marks=() if one in SHORT else pytest.mark.soak) for one in DRIVEN]
 )
 async def test_a_process_that_dies_at_any_step_costs_nothing(town: Town, step: Step) -> None:
     role, drive = drive_of(step)
@@ -64,7 +69,7 @@ async def test_a_process_that_dies_at_any_step_costs_nothing(town: Town, step: S
 @GIVEN
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("step", Step)
+@pytest.mark.parametrize("step", DRIVEN)
 async def test_processes_that_die_at_a_step_again_and_again_cost_nothing(
     town: Town, step: Step, figures: list[str]
 ) -> None:
