@@ -54,6 +54,26 @@ class Meter:
         self.limited: Callable[[], None] | None = None
 
 
+class Ceiling(msgspec.Struct, frozen=True):
+    """What an operator allows at most at any one host, whatever its adapter would: requests at once, and
+    requests a second. None leaves it to the adapter.
+    """
+
+    parallel: int | None = None
+    rate: float | None = None
+
+    def lowered(self, parallel: int) -> int:
+        return parallel if self.parallel is None else min(parallel, self.parallel)
+
+    @property
+    def apart(self) -> float:
+        """Seconds from one request to the next."""
+        return 1 / self.rate if self.rate else 0.0
+
+
+NO_CEILING = Ceiling()
+
+
 class Budget(Protocol):
     """Requests to a host, shared fairly: how many at once, and none before the host's stated time."""
 
@@ -75,17 +95,21 @@ class Budget(Protocol):
 class LocalBudget:
     """A budget for one process: used where there is no Redis, and in tests."""
 
-    def __init__(self, clock: Callable[[], datetime], patience: float = 5.0) -> None:
+    def __init__(
+        self, clock: Callable[[], datetime], patience: float = 5.0, ceiling: Ceiling = NO_CEILING
+    ) -> None:
         """`patience`: a pause of up to so many seconds is waited out, a longer one is `RateLimited`."""
         self._clock = clock
         self._patience = patience
+        self._ceiling = ceiling
+        self._next: dict[str, datetime] = {}
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._kept: dict[str, asyncio.Semaphore] = {}
         self._paused: dict[str, datetime] = {}
 
     @asynccontextmanager
     async def slot(self, host: str, parallel: int, lane: Lane = "bulk") -> AsyncIterator[Place]:
-        places = self._slots.setdefault(host, asyncio.Semaphore(parallel))
+        places = self._slots.setdefault(host, asyncio.Semaphore(self._ceiling.lowered(parallel)))
         if lane == "records" and places.locked():
             places = self._kept.setdefault(host, asyncio.Semaphore(1))
         async with places:
@@ -94,10 +118,28 @@ class LocalBudget:
             while (until := self._paused.get(host)) != waited_out:
                 await wait_or_raise(host, until, self._clock(), self._patience)
                 waited_out = until
+            await self._in_turn(host)
             yield Place()
+
+    async def _in_turn(self, host: str) -> None:
+        """Wait for a moment of one's own, where requests are to be some time apart."""
+        if not self._ceiling.rate:
+            return
+        now = self._clock()
+        mine = max(now, self._next.get(host, now))
+        wait_seconds = (mine - now).total_seconds()
+        if wait_seconds > self._patience:
+            raise too_often(host, mine)
+        self._next[host] = mine + timedelta(seconds=self._ceiling.apart)
+        await asyncio.sleep(wait_seconds)
 
     async def pause(self, host: str, until: datetime, reason: str, asked: timedelta = AT_ONCE) -> None:
         self._paused[host] = max(until, self._paused.get(host, until))
+
+
+def too_often(host: str, until: datetime) -> RateLimited:
+    """That our own limit leaves no request to this host before a time."""
+    return RateLimited(f"{host} is asked no more often than TIDEGATE_HOST_RATE allows.", until)
 
 
 async def wait_or_raise(host: str, until: datetime | None, now: datetime, patience: float) -> None:

@@ -65,6 +65,21 @@ SETTINGS: Mapping[str, About] = {
     ),
     "log_level": About("debug, info, warning, error or critical.", "debug"),
     "workers": About("Worker processes of tidegate up; at most 2 on SQLite.", "4"),
+    "slices": About(
+        "Syncs that one worker process works on at once, 1 to 500, and half as many of named records.",
+        "20",
+    ),
+    "host_requests": About(
+        "Requests under way at one host at most, over all workers, 1 to 100; one place more is for named "
+        "records. An adapter's own limit holds where it is lower.",
+        "3",
+        "the adapter's own limit",
+    ),
+    "host_rate": About(
+        "Requests a second to one host at most, over all workers, 0.1 to 1000; they are evenly apart.",
+        "5",
+        "no such limit",
+    ),
     "keep_tombstones": About(
         "Days for which records that are gone at the remote stay in the copy, marked as gone; at least 7.",
         "365",

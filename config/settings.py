@@ -51,6 +51,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     proxy: Secret | None = None
     log_level: str = "info"
     workers: int = 1
+    slices: int = 40
+    host_requests: int | None = None
+    host_rate: float | None = None
     keep_tombstones: int | None = None
 
     @property
@@ -124,6 +127,9 @@ def load(environ: Mapping[str, str], file: Path | None = None) -> Settings:
         log_level=_value(given, "log_level", values.log_level, "info"),
         workers=_value(given, "workers", values.workers, 1),
         keep_tombstones=_value(given, "keep_tombstones", values.tombstone_days, None),
+        slices=_value(given, "slices", values.slices, 40),
+        host_requests=_value(given, "host_requests", values.host_requests, None),
+        host_rate=_value(given, "host_rate", values.host_rate, None),
     )
     if settings.is_sqlite and settings.workers > MOST_SQLITE_WORKERS:
         raise SettingsError(

@@ -11,6 +11,9 @@ from config.secret import Secret
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 SHORTEST_TOMBSTONE_DAYS = 7
+MOST_SLICES = 500
+MOST_HOST_REQUESTS = 100
+LEAST_HOST_RATE, MOST_HOST_RATE = 0.1, 1000
 SHORTEST_SECRET_KEY = 16  # characters
 SHORTEST_ADMIN_KEY = 8  # characters
 DATABASE_URLS = "allowed are postgresql://user:password@host/database and sqlite:///path/to/file.db"
@@ -48,6 +51,37 @@ def workers(text: str) -> int:
     number = int(text) if re.fullmatch(r"[0-9]{1,4}", text) else 0
     if number < 1:
         raise ValueError(f"'{text}' is not a number of worker processes: allowed is a whole number from 1")
+    return number
+
+
+def yes_or_no(text: str) -> bool:
+    if text.lower() not in ("yes", "no"):
+        raise ValueError(f"'{text}' is neither yes nor no")
+    return text.lower() == "yes"
+
+
+def slices(text: str) -> int:
+    return _between(text, 1, MOST_SLICES, "of slices")
+
+
+def host_requests(text: str) -> int:
+    return _between(text, 1, MOST_HOST_REQUESTS, "of requests at once")
+
+
+def host_rate(text: str) -> float:
+    """Requests a second; less than one is one in so many seconds."""
+    number = float(text) if re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text) else 0.0
+    if not LEAST_HOST_RATE <= number <= MOST_HOST_RATE:
+        raise ValueError(
+            f"'{text}' is not a number of requests a second: allowed is {LEAST_HOST_RATE} to {MOST_HOST_RATE}"
+        )
+    return number
+
+
+def _between(text: str, least: int, most: int, what: str) -> int:
+    number = int(text) if re.fullmatch(r"[0-9]{1,4}", text) else -1
+    if not least <= number <= most:
+        raise ValueError(f"'{text}' is not a number {what}: allowed is a whole number from {least} to {most}")
     return number
 
 

@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from random import Random
 from uuid import uuid4
 
@@ -13,8 +14,9 @@ from arq.connections import ArqRedis
 from sqlalchemy.exc import DBAPIError
 
 from adapters.base import Adapter
+from adapters.budget import Ceiling
 from adapters.guard import AddressGuard
-from adapters.http import Budget, open_session
+from adapters.http import Budget, LocalBudget, open_session
 from config import logs
 from config.logs import Redactor
 from config.secret import Secret
@@ -173,10 +175,23 @@ def owner_name() -> str:
 async def open_parts(ground: Ground, redis_url: str) -> AsyncIterator[Parts]:
     """Everything that the roles are made of, on a Redis."""
     redis = connect(redis_url)
+def _ceiling(settings: Settings) -> Ceiling:
+    return Ceiling(settings.host_requests, settings.host_rate)
+
+
+def budget_alone(settings: Settings, clock: Callable[[], datetime]) -> LocalBudget:
+    """The budget of a command that works by itself, within what the operator allows."""
+    return LocalBudget(clock, ceiling=_ceiling(settings))
+
+
+def _shared(ground: Ground, redis: ArqRedis, clock: Clock) -> RedisBudget:
+    return RedisBudget(redis, ground.database, clock, ceiling=_ceiling(ground.settings))
+
+
     try:
         clock = Clock(await ground.database.time())
         async with (
-            open_remotes(ground, RedisBudget(redis, ground.database, clock)) as remotes,
+            open_remotes(ground, _shared(ground, redis, clock)) as remotes,
             remotes.counts.written(ground.database),
         ):
             yield Parts(ground, owner_name(), redis_url, redis, Queue(redis), clock, remotes)

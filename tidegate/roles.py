@@ -76,7 +76,8 @@ async def run_worker(parts: Parts, stop: asyncio.Event) -> None:
     async with present(parts.database, parts.owner, ["worker"], parts.clock, parts.ground.vault):
         log.info("worker.ready", owner=parts.owner)
         deps = parts.deps(stop.is_set)
-        await Worker(deps, parts.redis, parts.clock, registrar=parts.registrar).run(stop)
+        slices = parts.settings.slices
+        await Worker(deps, parts.redis, parts.clock, registrar=parts.registrar, slices=slices).run(stop)
     log.info("worker.stopped")
 
 

@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from sqlalchemy import select
 
 from adapters.base import Adapter
-from adapters.http import LocalBudget
 from api import edits
 from api.checks import Tried, try_unsaved
 from api.wanted import Wanted, as_stored
@@ -31,7 +30,7 @@ from store.migrate import migrate
 from store.schema import credentials as credentials_table
 from store.streams import StreamTables
 from store.syncs import Scope, Sync
-from tidegate.compose import Ground, open_remotes, owner_name
+from tidegate.compose import Ground, budget_alone, open_remotes, owner_name
 from tidegate.contexts import offline
 from tidegate.export import write_file
 from tidegate.foreground import Told, follow, working
@@ -90,7 +89,7 @@ async def sync_into_file(settings: Settings, redactor: Redactor, asked: Asked, t
     """Read a remote into a file. Raises `StateError`, `BadTarget`, or a 422 problem for what cannot be."""
     async with _private(settings, redactor, asked.state) as ground:
         time = Clock(await ground.database.time())
-        async with open_remotes(ground, LocalBudget(time)) as remotes:
+        async with open_remotes(ground, budget_alone(settings, time)) as remotes:
             connection = await _connection(ground, remotes, asked)
             sync = await _open(ground.database, connection.id, asked.scope)
             # Spreads retries; no secret depends on it.
@@ -106,7 +105,7 @@ async def try_remote(settings: Settings, redactor: Redactor, wanted: Wanted, log
     """What a remote answers, with nothing set up. Raises `BadTarget`, or a 422 problem for what cannot be."""
     async with _private(settings, redactor, None) as ground:
         time = Clock(await ground.database.time())
-        async with open_remotes(ground, LocalBudget(time)) as remotes:
+        async with open_remotes(ground, budget_alone(settings, time)) as remotes:
             remotes.adapter_of(wanted.system)
             credential_id = await _credential(ground, wanted.system, login)
             tried = replace(wanted, credential_id=credential_id)

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from adapters.base import RateLimited
-from adapters.budget import AT_ONCE
+from adapters.budget import AT_ONCE, NO_CEILING, Ceiling, too_often
 from adapters.http import Lane, LocalBudget, Place, wait_or_raise
 from store import pauses
 from store.database import Database
@@ -36,7 +36,8 @@ _CAUTIOUS = 2
 _PREFIX = "tidegate:budget:"
 
 # Answers: {granted, wait in ms, known}. A host unknown to Redis starts with few places; ARGV[5] is how many
-# there are besides.
+# there are besides. Requests are ARGV[6] ms apart: who has a place waits for the moment that comes with it,
+# which is at most ARGV[7] ms away; {0, wait, known, 1} is for who would wait for longer.
 _TAKE = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -47,11 +48,17 @@ local limit = tonumber(redis.call('HGET', KEYS[1], 'limit') or ARGV[4])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 local places = math.floor(math.min(limit, tonumber(ARGV[1])))
 if redis.call('ZCARD', KEYS[2]) >= places + ARGV[5] then return {0, 0, known} end
+local turn = now
+if tonumber(ARGV[6]) > 0 then
+  turn = math.max(now, tonumber(redis.call('HGET', KEYS[1], 'turn') or 0))
+  if turn - now > tonumber(ARGV[7]) then return {0, math.ceil(turn - now), known, 1} end
+  redis.call('HSET', KEYS[1], 'turn', turn + ARGV[6])
+end
 redis.call('ZADD', KEYS[2], now + ARGV[3] * 1000, ARGV[2])
 redis.call('HSETNX', KEYS[1], 'limit', ARGV[4])
 redis.call('PEXPIRE', KEYS[1], 86400000)
 redis.call('PEXPIRE', KEYS[2], 86400000)
-return {1, 0, known}
+return {1, math.ceil(turn - now), known}
 """
 _FREE = """
 redis.call('ZREM', KEYS[2], ARGV[2])
@@ -107,19 +114,22 @@ class RedisBudget:
         patience: float = 5.0,
         place_seconds: float = PLACE_SECONDS,
         line_seconds: float = LINE_SECONDS,
+        ceiling: Ceiling = NO_CEILING,
     ) -> None:
         """`patience`: a pause of up to so many seconds is waited out, a longer one is `RateLimited`."""
+        self._ceiling = ceiling
         self._redis = redis
         self._database = database
         self._clock = clock
         self._patience = patience
         self._place_seconds = place_seconds
         self._line_seconds = line_seconds
-        self._alone = LocalBudget(clock, patience)
+        self._alone = LocalBudget(clock, patience, ceiling)
 
     @asynccontextmanager
     async def slot(self, host: str, parallel: int, lane: Lane = "bulk") -> AsyncIterator[Place]:
         member = uuid4().hex
+        parallel = self._ceiling.lowered(parallel)
         try:
             shared = await self._take(host, parallel, member, lane)
         except (RedisError, OSError) as e:
@@ -157,22 +167,30 @@ class RedisBudget:
         """Stand in the line for a place. Raises `RateLimited` for a long pause or a long line."""
         line_ends = time.monotonic() + self._line_seconds
         while True:
-            args = (parallel, member, self._place_seconds, _CAUTIOUS, int(lane == "records"))
-            granted, wait_ms, known = await self._run(_TAKE, host, *args)
+            args = (parallel, member, self._place_seconds, _CAUTIOUS, int(lane == "records"), *self._spacing)
+            granted, wait_ms, known, *ours = await self._run(_TAKE, host, *args)
             if not known and (until := await self._kept(host)):
                 await self._pause(host, until - self._clock())
                 if granted:
                     await self._free(host, parallel, member, good=False)
                 continue
             if granted:
+                await asyncio.sleep(wait_ms / 1000)
                 return True
             now = self._clock()
+            if ours:
+                raise too_often(host, now + timedelta(milliseconds=wait_ms))
             if wait_ms:
                 await wait_or_raise(host, now + timedelta(milliseconds=wait_ms), now, self._patience)
             elif time.monotonic() > line_ends:
                 raise RateLimited(f"{host} is busy with other syncs.", now + timedelta(seconds=1))
             else:
                 await asyncio.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - so that waiters do not march in step
+
+    @property
+    def _spacing(self) -> tuple[float, float]:
+        """How far apart requests are, and how long one is waited for; in ms."""
+        return self._ceiling.apart * 1000, self._patience * 1000
 
     async def _kept(self, host: str) -> datetime | None:
         async with self._database.read() as connection:

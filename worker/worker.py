@@ -31,8 +31,9 @@ from worker.sync import Deps, run_slice
 
 log = structlog.get_logger()
 
-#: Jobs at once per process. They wait for remotes most of the time.
-JOBS: Mapping[Lane, int] = {"bulk": 40, "records": 20}
+#: Slices of the bulk lane at once per process, and half as many of the other. They wait for remotes most of
+#: the time.
+SLICES = 40
 #: How often to look without having been woken: a ring that nobody heard waits for so long.
 POLL_SECONDS = 0.5
 #: More than all jobs of all workers, or the running ones would hide the waiting ones.
@@ -73,10 +74,12 @@ class Worker:
         time: Clock,
         page_grace: float = PAGE_GRACE_SECONDS,
         registrar: Registrar | None = None,
+        slices: int = SLICES,
     ) -> None:
         """`page_grace`: after `stop`, a page that is under way may take so many seconds more. Without a
-        `registrar` webhooks at remotes are left alone.
+        `registrar` webhooks at remotes are left alone. `slices` of the bulk lane are at work at once.
         """
+        self._jobs: Mapping[Lane, int] = {"bulk": slices, "records": max(1, slices // 2)}
         self._deps = deps
         self._registrar = registrar
         self._redis = redis
@@ -145,7 +148,7 @@ class Worker:
             queue_name=QUEUES[lane],
             redis_pool=self._redis,
             handle_signals=False,
-            max_jobs=JOBS[lane],
+            max_jobs=self._jobs[lane],
             job_timeout=JOB_TIMEOUT_SECONDS,
             keep_result=0,
             poll_delay=POLL_SECONDS,

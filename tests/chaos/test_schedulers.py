@@ -16,7 +16,7 @@ from tests.chaos.marks import GIVEN, SERVERS
 from tests.chaos.plan import seconds, times
 from tests.chaos.ticks import INTERVAL, gaps_of, regular
 from tests.chaos.town import Town
-from worker.worker import JOBS
+from worker.worker import SLICES
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
@@ -106,7 +106,7 @@ async def test_after_hours_of_downtime_each_connection_syncs_once_and_no_more_at
         f"F17: {len(made)} connections, 3 h of downtime: one sync each, begun within {spread:.1f} s, "
         f"{most} at once at most"
     )
-    assert most <= 2 * JOBS["bulk"]
+    assert most <= 2 * SLICES
     await truth.holds(town, settled=False)
 
 

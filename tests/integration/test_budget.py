@@ -1,7 +1,7 @@
 """The budget of a host, shared through Redis by workers that know nothing of each other."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import cast
@@ -10,12 +10,13 @@ import pytest
 from arq.connections import ArqRedis
 
 from adapters.base import RateLimited
-from adapters.http import Budget
+from adapters.budget import Ceiling
+from adapters.http import Budget, LocalBudget, utc_now
 from store import pauses
 from store.database import Database
 from tests.house import House
 from tests.valkey import Valkey
-from worker.budget import Clock, RedisBudget
+from worker.budget import LINE_SECONDS, PLACE_SECONDS, Clock, RedisBudget
 
 HOST = "https://jira.example.com"
 
@@ -26,8 +27,14 @@ async def budgets(engine: House, redis: ArqRedis) -> list[RedisBudget]:
     return [await budget(engine.database, redis) for _ in range(2)]
 
 
-async def budget(database: Database, redis: ArqRedis, patience: float = 0.0, **options: float) -> RedisBudget:
-    return RedisBudget(redis, database, Clock(await database.time()), patience, **options)
+async def budget(
+    database: Database,
+    redis: ArqRedis,
+    patience: float = 0.0,
+    place_seconds: float = PLACE_SECONDS,
+    line_seconds: float = LINE_SECONDS,
+) -> RedisBudget:
+    return RedisBudget(redis, database, Clock(await database.time()), patience, place_seconds, line_seconds)
 
 
 async def grow(one: Budget, parallel: int, requests: int = 60) -> None:
@@ -37,11 +44,11 @@ async def grow(one: Budget, parallel: int, requests: int = 60) -> None:
             pass
 
 
-async def most_at_once(budgets: list[RedisBudget], parallel: int, requests: int = 40) -> int:
+async def most_at_once(budgets: Sequence[Budget], parallel: int, requests: int = 40) -> int:
     """How many requests were under way at the same time, at most."""
     here = most = 0
 
-    async def request(one: RedisBudget) -> None:
+    async def request(one: Budget) -> None:
         nonlocal here, most
         async with one.slot(HOST, parallel):
             here += 1
@@ -190,3 +197,58 @@ async def test_when_redis_is_back_the_places_are_shared_again(
         await valkey.start()
     await grow(away[0], 4)
     assert await limit(redis) == 4.0
+
+
+# --- what an operator allows at most
+
+
+async def allowed(
+    engine: House, redis: ArqRedis, ceiling: Ceiling, patience: float = 5.0
+) -> list[RedisBudget]:
+    """The budgets of two workers whose operator set a limit."""
+    clock = Clock(await engine.database.time())
+    return [RedisBudget(redis, engine.database, clock, patience, ceiling=ceiling) for _ in range(2)]
+
+
+async def test_no_more_is_asked_at_once_than_the_operator_allows(engine: House, redis: ArqRedis) -> None:
+    budgets = await allowed(engine, redis, Ceiling(parallel=3))
+    await grow(budgets[0], 8)
+    assert await most_at_once(budgets, 8) == 3
+
+
+async def test_all_workers_together_ask_a_host_no_more_often_than_the_operator_allows(
+    engine: House, redis: ArqRedis
+) -> None:
+    budgets = await allowed(engine, redis, Ceiling(rate=20))
+    await grow(budgets[0], 8, 5)
+    loop = asyncio.get_running_loop()
+    asked = []
+
+    async def ask(one: RedisBudget) -> None:
+        async with one.slot(HOST, 8):
+            asked.append(loop.time())
+
+    await asyncio.gather(*(ask(budgets[n % 2]) for n in range(21)))
+    assert max(asked) - min(asked) >= 0.9  # 20 distances of 50 ms; a timer may be early by a little
+
+
+async def test_who_would_wait_long_for_the_operators_limit_holds_no_worker(
+    engine: House, redis: ArqRedis
+) -> None:
+    one, other = await allowed(engine, redis, Ceiling(rate=0.1))
+    async with one.slot(HOST, 8):
+        pass
+    with pytest.raises(RateLimited, match="TIDEGATE_HOST_RATE") as raised:
+        async with other.slot(HOST, 8):
+            pass
+    assert raised.value.retry_at is not None
+    wait = raised.value.retry_at - await engine.database.time()
+    assert timedelta(seconds=5) < wait <= timedelta(seconds=10.5)
+
+
+async def test_a_process_alone_keeps_to_what_the_operator_allows() -> None:
+    alone = LocalBudget(utc_now, ceiling=Ceiling(parallel=2, rate=20))
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    assert await most_at_once([alone], 8, 11) <= 2
+    assert loop.time() - began >= 0.45

@@ -118,6 +118,9 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
             "TIDEGATE_PROXY": "http://user:pw@proxy.example:3128",
             "TIDEGATE_LOG_LEVEL": "DEBUG",
             "TIDEGATE_WORKERS": "8",
+            "TIDEGATE_SLICES": "20",
+            "TIDEGATE_HOST_REQUESTS": "3",
+            "TIDEGATE_HOST_RATE": "0.5",
             "TIDEGATE_KEEP_TOMBSTONES": "30",
         }
     )
@@ -135,6 +138,9 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
         proxy=Secret("http://user:pw@proxy.example:3128"),
         log_level="debug",
         workers=8,
+        slices=20,
+        host_requests=3,
+        host_rate=0.5,
         keep_tombstones=30,
     )
 
@@ -211,6 +217,13 @@ def test_the_variables_of_a_kubernetes_service_are_explained() -> None:
         ("WORKERS", "0", "allowed is a whole number from 1"),
         ("WORKERS", "1.5", "allowed is a whole number from 1"),
         ("WORKERS", "3", "SQLite serves at most 2 worker processes; for more, set TIDEGATE_DATABASE_URL"),
+        ("SLICES", "0", "allowed is a whole number from 1 to 500"),
+        ("SLICES", "501", "allowed is a whole number from 1 to 500"),
+        ("HOST_REQUESTS", "0", "allowed is a whole number from 1 to 100"),
+        ("HOST_REQUESTS", "101", "allowed is a whole number from 1 to 100"),
+        ("HOST_RATE", "0", "allowed is 0.1 to 1000"),
+        ("HOST_RATE", "1001", "allowed is 0.1 to 1000"),
+        ("HOST_RATE", "fast", "not a number of requests a second"),
         ("HOST", "http://x", "not a host name"),
         ("PUBLIC_URL", "tidegate.example", "allowed are https://host"),
         ("PUBLIC_URL", "https://tidegate.example/?a=b", "allowed are https://host"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.http import LocalBudget, utc_now
+from adapters.http import utc_now
 from api.context import Bell, Context
 from api.problems import ProblemError
 from config.secret import Secret
@@ -15,7 +15,7 @@ from config.settings import Settings
 from store import connections
 from store.connections import Connection
 from tidegate.commands.session import Failure, WrongUse
-from tidegate.compose import Ground, open_remotes
+from tidegate.compose import Ground, budget_alone, open_remotes
 from tidegate.contexts import Silent, offline
 from tidegate.redis_server import live_url
 from worker.queue import Queue, connect
@@ -87,5 +87,6 @@ def pairs(given: Iterable[str]) -> dict[str, str]:
 async def context(ground: Ground) -> AsyncIterator[Context]:
     """The API's rules on this database; what they refuse is told as an error of the command."""
     with by_the_rules():
-        async with open_remotes(ground, LocalBudget(utc_now)) as remotes, bell(ground.settings) as ringing:
+        budget = budget_alone(ground.settings, utc_now)
+        async with open_remotes(ground, budget) as remotes, bell(ground.settings) as ringing:
             yield offline(ground, remotes, ringing)

@@ -8,7 +8,6 @@ from random import Random
 
 import click
 
-from adapters.http import LocalBudget
 from api.access import COMMAND_LINE
 from config.logs import Redactor
 from config.secret import Secret
@@ -20,7 +19,7 @@ from store.syncs import Scope, Sync
 from tidegate.commands import show
 from tidegate.commands.reach import bell, by_the_rules, named, pairs, secret_from
 from tidegate.commands.session import Failure, WrongUse, run
-from tidegate.compose import Ground, open_ground, open_remotes, owner_name
+from tidegate.compose import Ground, budget_alone, open_ground, open_remotes, owner_name
 from tidegate.foreground import follow as follow_sync
 from tidegate.foreground import working
 from tidegate.standalone import Asked, StateError, sync_into_file
@@ -238,7 +237,7 @@ async def _followed(ground: Ground, sync: Sync, patience: timedelta, progress: s
         alone = bool(await processes.missing(connection, ["worker"]))
     if not alone:
         return await follow_sync(database, sync.id, time, patience, progress)
-    async with open_remotes(ground, LocalBudget(time)) as remotes:
+    async with open_remotes(ground, budget_alone(ground.settings, time)) as remotes:
         spread = Random()  # noqa: S311 - spreads retries
         known = ground.redactor
         deps = Deps(database, ground.tables, remotes, owner_name(), lambda: False, spread, redactor=known)
