@@ -9,7 +9,20 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, LargeBinary, Table, Text, cast, insert, inspect, literal, select, text, tuple_
+from sqlalchemy import (
+    Column,
+    LargeBinary,
+    Table,
+    Text,
+    cast,
+    func,
+    insert,
+    inspect,
+    literal,
+    select,
+    text,
+    tuple_,
+)
 from sqlalchemy import update as updated
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -75,6 +88,14 @@ async def rows(connection: AsyncConnection, table: Table) -> AsyncIterator[Seque
         if len(found) < BATCH:
             return
         after = [found[-1][place] for place in places]
+
+
+async def count(connection: AsyncConnection, tables: Sequence[Table]) -> int:
+    """How many rows all of them have."""
+    found = 0
+    for table in tables:
+        found += (await connection.execute(select(func.count()).select_from(table))).scalar_one()
+    return found
 
 
 async def high_ids(connection: AsyncConnection, tables: Sequence[Table]) -> Mapping[str, int]:

@@ -70,10 +70,11 @@ async def by_key(connection: AsyncConnection) -> Mapping[str, Mapping[str, int]]
     return found
 
 
-async def reseal(database: Database, vault: Vault) -> Resealed:
+async def reseal(database: Database, vault: Vault, told: Callable[[int], None]) -> Resealed:
     """Seal with the vault's key what others sealed, a few rows at a time; a second pass finds the less.
 
-    A text that another process changes at the same moment is left to that: it has the new key, too.
+    A text that another process changes at the same moment is left to that: it has the new key, too. `told`
+    hears how many are sealed so far.
     """
     count, unreadable = 0, []
     for each in SEALED:
@@ -86,6 +87,7 @@ async def reseal(database: Database, vault: Vault) -> Resealed:
                         count += 1
                     else:
                         unreadable.append(each.place(*key))
+            told(count)
             if len(rows) < BATCH:
                 break
             after = rows[-1][0]

@@ -7,9 +7,10 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ from tidegate.registry import adapters
 
 FORMAT = 1
 MANIFEST = "tidegate.json"
+
+#: Hears how many rows are done, and of how many.
+Told = Callable[[int, int | None], None]
 
 
 class BackupError(Exception):
@@ -65,8 +69,19 @@ class Made(msgspec.Struct, frozen=True):
     size: int
 
 
-async def make(ground: Ground, path: Path) -> Made:
-    """Write a backup of this moment, whatever runs meanwhile. The file appears when it is complete."""
+def _tell(told: Told, before: int, total: int, count: int) -> None:
+    told(before + count, total)
+
+
+def _silent(_done: int, _total: int | None) -> None:
+    """Nobody is told how far it is."""
+
+
+async def make(ground: Ground, path: Path, told: Told = _silent) -> Made:
+    """Write a backup of this moment, whatever runs meanwhile. The file appears when it is complete.
+
+    `told` hears how many rows are written, and of how many.
+    """
     tables = dump.tables_of(ground.tables)
     parts = {}
     with (
@@ -77,8 +92,12 @@ async def make(ground: Ground, path: Path) -> Made:
             made_at = await clock(connection)
             left_out = await dump.strangers(connection, tables)
             key = await instance.get(connection, instance.VAULT) or ground.vault.fingerprint
+            total, done = await dump.count(connection, tables), 0
             for table in tables:
-                count = await _write(file, table, dump.rows(connection, table))
+                before = done
+                rows = dump.rows(connection, table)
+                count = await _write(file, table, rows, partial(_tell, told, before, total))
+                done += count
                 parts[str(table.name)] = Part([str(column.name) for column in table.columns], count)
             ids = await dump.high_ids(connection, tables)
         manifest = Manifest(format=FORMAT, schema=HEAD, made_at=made_at, key=key, ids=ids, tables=parts)
@@ -87,17 +106,23 @@ async def make(ground: Ground, path: Path) -> Made:
     return Made(manifest, left_out, size)
 
 
-async def _write(file: zipfile.ZipFile, table: Table, found: AsyncIterator[Sequence[dump.Row]]) -> int:
+async def _write(
+    file: zipfile.ZipFile,
+    table: Table,
+    found: AsyncIterator[Sequence[dump.Row]],
+    told: Callable[[int], None],
+) -> int:
     count = 0
     encode = msgspec.json.Encoder().encode_lines
     with file.open(f"{table.name}.ndjson", "w", force_zip64=True) as lines:
         async for batch in found:
             lines.write(encode(batch))
             count += len(batch)
+            told(count)
     return count
 
 
-async def restore(settings: Settings, redactor: Redactor, path: Path) -> Manifest:
+async def restore(settings: Settings, redactor: Redactor, path: Path, told: Told = _silent) -> Manifest:
     """Put a backup into an empty database, which is made if it is not there: all of it, or nothing.
 
     Raises `BackupError`, or `SettingsError` without the key that the secrets in it were sealed with.
@@ -107,7 +132,7 @@ async def restore(settings: Settings, redactor: Redactor, path: Path) -> Manifes
         _require_key(settings, redactor, manifest)
         async with _target(settings) as (database, tables):
             try:
-                await _fill(database, tables, file, manifest)
+                await _fill(database, tables, file, manifest, told)
             except (DumpError, zipfile.BadZipFile, zlib.error, msgspec.DecodeError, ValueError) as e:
                 raise BackupError(f"{path} was not restored, and nothing was changed: {e}.") from None
             for stream in tables.all():
@@ -115,13 +140,16 @@ async def restore(settings: Settings, redactor: Redactor, path: Path) -> Manifes
     return manifest
 
 
-async def _fill(database: Database, streams: StreamTables, file: zipfile.ZipFile, manifest: Manifest) -> None:
+async def _fill(
+    database: Database, streams: StreamTables, file: zipfile.ZipFile, manifest: Manifest, told: Told
+) -> None:
     tables = dump.tables_of(streams)
     unknown = [
         name for name, part in manifest.tables.items() if part.rows and name not in {t.name for t in tables}
     ]
     if unknown:
         raise DumpError(f"no adapter here knows {', '.join(unknown)}: install what was installed there")
+    done = 0
     async with database.write() as connection:
         await dump.require_empty(connection, tables)
         for table in tables:
@@ -132,6 +160,8 @@ async def _fill(database: Database, streams: StreamTables, file: zipfile.ZipFile
             for batch in dump.batches(_read(file, table, part)):
                 await dump.put(connection, table, batch)
                 count += len(batch)
+                told(done + count, manifest.rows)
+            done += count
             if count != part.rows:
                 raise DumpError(f"{table.name} has {count} rows instead of {part.rows}")
         await dump.settle(connection, tables, manifest.ids, manifest.key)

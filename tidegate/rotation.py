@@ -19,6 +19,10 @@ PATIENCE_SECONDS = processes.GONE_SECONDS * 2
 _LOOK_SECONDS = 0.25
 
 
+#: Hears how many secrets are sealed anew, and of how many.
+Told = Callable[[int, int | None], None]
+
+
 class RotationError(Exception):
     """It cannot go on: the message says what is needed. What was done so far stays right."""
 
@@ -75,8 +79,16 @@ async def state(database: Database, vault: Vault) -> State:
     )
 
 
+def _silent(_done: int, _total: int | None) -> None:
+    """Nobody is told how far it is."""
+
+
 async def rotate(
-    settings: Settings, database: Database, vault: Vault, patience: float = PATIENCE_SECONDS
+    settings: Settings,
+    database: Database,
+    vault: Vault,
+    patience: float = PATIENCE_SECONDS,
+    told: Told = _silent,
 ) -> Rotated:
     """Change to the newest key, or to one made here; what was begun and broken off is brought to its end.
 
@@ -84,12 +96,14 @@ async def rotate(
     """
     file = own_file(settings)
     if file is None:
-        return await _rotate(database, vault, None, patience)
+        return await _rotate(database, vault, None, patience, told)
     with keyfile.held(file):
-        return await _rotate(database, vault, file, patience)
+        return await _rotate(database, vault, file, patience, told)
 
 
-async def _rotate(database: Database, vault: Vault, file: Path | None, patience: float) -> Rotated:
+async def _rotate(
+    database: Database, vault: Vault, file: Path | None, patience: float, told: Told
+) -> Rotated:
     vault.refresh()
     found = await state(database, vault)
     if not found.under_way:
@@ -103,10 +117,11 @@ async def _rotate(database: Database, vault: Vault, file: Path | None, patience:
     async with database.write() as connection:
         await instance.change(connection, instance.VAULT, fingerprint)
     vault.seal_with(fingerprint)
-    first = await sealed.reseal(database, vault)
+    total = (await state(database, vault)).left
+    first = await sealed.reseal(database, vault, lambda done: told(done, total))
     # What others sealed until they heard of it is found by a second pass.
     await _until_all(database, lambda one: one.seals_with(newest), patience, _SLOW)
-    second = await sealed.reseal(database, vault)
+    second = await sealed.reseal(database, vault, lambda done: told(first.count + done, None))
     return Rotated(newest, first.count + second.count, second.unreadable)
 
 

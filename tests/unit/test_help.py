@@ -1,11 +1,17 @@
 """The help of every command reads well: a summary of one line, every option explained, an example."""
 
+import re
+import shlex
 from collections.abc import Iterator
 
 import click
+import msgspec
 import pytest
+from click.testing import CliRunner
 
 from tidegate.cli import COMMANDS, main
+from tidegate.commands.form import Command
+from tidegate.commands.helping import SHELLS
 
 
 def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
@@ -20,6 +26,13 @@ def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tup
 
 ALL = dict(commands(main))
 LEAVES = {path: command for path, command in ALL.items() if not isinstance(command, click.Group)}
+
+EXAMPLES = [
+    (path, line)
+    for path, command in LEAVES.items()
+    if isinstance(command, Command)
+    for line in command.examples
+]
 
 
 def help_of(path: str) -> str:
@@ -45,10 +58,53 @@ def test_every_option_is_explained(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", list(LEAVES))
-def test_a_command_shows_how_it_is_used(path: str) -> None:
+def test_a_command_shows_how_it_is_used_and_its_exit_codes(path: str) -> None:
     text = help_of(path)
-    shown = f"tidegate {path} " in text.partition("\n")[2]
-    assert "Example: " in text or shown or path == "apply"  # which shows a whole file
+    command = LEAVES[path]
+    assert isinstance(command, Command)
+    assert command.examples
+    assert all(f"  {line}\n" in f"{text}\n" for line in command.examples)
+    assert "Exit codes:" in text
+
+
+@pytest.mark.parametrize(("path", "line"), EXAMPLES)
+def test_an_example_is_taken_as_it_stands(path: str, line: str) -> None:
+    """Its words are those of the command that it is for; what it names need not be there."""
+    typed = re.search(r"(?:^|[\s(])tidegate ([^)]*)", line)
+    assert typed is not None
+    words = shlex.split(typed[1])
+    assert " ".join(words).startswith(path)
+    found, rest = LEAVES[path], words[len(path.split()) :]
+    # Raises if there is no such option, or a value that is not allowed.
+    found.make_context(path, rest)
+
+
+def test_an_unknown_command_is_answered_with_the_nearest() -> None:
+    ended = CliRunner().invoke(main, ["connections", "lst"])
+    assert ended.exit_code == 2
+    assert "Did you mean `tidegate connections list`?" in ended.output
+    assert "`tidegate connections`?" in CliRunner().invoke(main, ["conections"]).output
+
+
+def test_an_error_is_json_where_json_is_asked_for() -> None:
+    ended = CliRunner().invoke(main, ["top", "--json", "--evry", "2"])
+    told = msgspec.json.decode(ended.stderr)
+    assert (ended.exit_code, told["exit_code"], ended.stdout) == (2, 2, "")
+    assert "--every" in told["detail"]
+
+
+@pytest.mark.parametrize("path", ["sync", "connections add", "secrets"])
+def test_help_of_a_command_is_what_its_option_shows(path: str) -> None:
+    asked = CliRunner().invoke(main, ["help", *path.split()])
+    assert asked.output == CliRunner().invoke(main, [*path.split(), "--help"]).output
+    assert asked.exit_code == 0
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_shell_is_told_how_to_complete(shell: str) -> None:
+    ended = CliRunner().invoke(main, ["completion", shell])
+    assert ended.exit_code == 0
+    assert "_TIDEGATE_COMPLETE" in ended.output
 
 
 def test_the_list_of_commands_names_them_all() -> None:

@@ -44,7 +44,7 @@ def test_a_terminal_gets_headers_colours_and_progress() -> None:
     assert "\x1b[32mhealthy\x1b[0m" in said
     assert "\x1b[31mfailed" in said
     assert "\x1b[33mwaiting" in said
-    assert "queued  now" in said
+    assert "\x1b[1mqueued\x1b[0m" in said
     assert "nothing" not in said
     assert "500 of 1,000 records written" in said
 

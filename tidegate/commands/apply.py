@@ -12,6 +12,8 @@ from config.declared import DeclarationError, Declared, load
 from config.fields import Wrong
 from config.logs import Redactor
 from tidegate.applying import Moved, Refused, carry_out, draw
+from tidegate.commands import show
+from tidegate.commands.form import command
 from tidegate.commands.reach import context
 from tidegate.commands.session import Failure, WrongUse, on_ground
 from tidegate.compose import Ground
@@ -23,11 +25,11 @@ TO_DO = {"create": "to create", "change": "to change", "remove": "to remove"}
 DIFFERENT = 3
 
 
-@click.command(epilog="Example: tidegate apply connections.toml --plan")
+@command(epilog="Example: tidegate apply connections.toml --plan\ntidegate apply connections.toml --yes")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--plan", "only", is_flag=True, help="Only show the plan; exit code 3 if it is not empty.")
 @click.option("--prune", is_flag=True, help="Also remove what earlier runs made and the file no longer has.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask. Needed where nobody can be asked, as in a pipe.")
 @click.option("--json", "json_", is_flag=True, help="Print the plan as JSON, and do not ask.")
 def apply(file: Path, *, only: bool, prune: bool, yes: bool, json_: bool) -> None:
     """Make the projects, credentials and connections that FILE declares so.
@@ -75,8 +77,9 @@ async def _applied(
     ground: Ground, declared: Declared, *, prune: bool, only: bool, yes: bool, quiet: bool
 ) -> int:
     """Plan, question and deed; the exit code."""
-    async with context(ground) as rules:
-        plan = await draw(rules, declared, prune=prune)
+    with show.Busy("Comparing the file with what is stored", quiet=quiet):
+        async with context(ground) as rules:
+            plan = await draw(rules, declared, prune=prune)
     if not quiet:
         for line in _lines(plan):
             _print(line, ground.redactor)
@@ -124,11 +127,11 @@ def _lines(plan: Plan) -> Iterator[str]:
     for step in plan.steps:
         sign, colour = SIGNS[step.action]
         tail = ", its records stay" if (step.kind, step.action) == ("connection", "remove") else ""
-        yield click.style(f"{sign} {step.kind} {step.name}{tail}", fg=colour)
+        yield show.coloured(f"{sign} {step.kind} {step.name}{tail}", colour)
         for field in step.fields:
             yield f"    {field.name}: {_change(step, field)}"
     for one in plan.same:
-        yield click.style(f"= {one.kind} {one.name}", dim=True)
+        yield show.coloured(f"= {one.kind} {one.name}", "bright_black")
     if plan.undeclared:
         yield f"Not declared, left alone: {', '.join(map(_shown, plan.undeclared))}."
     yield f"Plan: {_counted(plan.steps, TO_DO)}." if plan.steps else "Everything is as declared."

@@ -17,17 +17,19 @@ from store.connections import Connection
 from store.database import to_text
 from store.debug_log import MOST, Line
 from tidegate.commands import show
+from tidegate.commands.form import group
 from tidegate.commands.reach import context, named, pairs
-from tidegate.commands.session import WrongUse, on_ground
+from tidegate.commands.session import WrongUse, confirm, on_ground
 from tidegate.compose import Ground
 
 ALL = 1_000_000
 LOOK_SECONDS = 0.25
 BATCH = 500
+NONE = "No connection yet. Add one: tidegate connections add --help"
 COLUMNS = ("id", "name", "system", "health", "cause", "frequency", "last success", "next due")
 
 
-@click.group(no_args_is_help=True)
+@group()
 def connections() -> None:
     """List, show, add and change what is kept in step."""
 
@@ -43,14 +45,15 @@ def listed(json_: bool) -> None:
         if json_:
             show.as_lines(answer(one, ADMIN) for one in found)
         else:
-            show.as_table(COLUMNS, [_row(one) for one in found])
+            show.as_table(COLUMNS, [_row(one) for one in found], NONE)
 
     on_ground(main)
 
 
 def _row(one: Connection) -> tuple[object, ...]:
-    times = [to_text(at) if at else None for at in (one.last_success_at, one.next_due_at)]
-    return (one.id, one.name, one.system, one.health, one.cause, one.frequency, *times)
+    cause = None if one.cause == one.health else one.cause
+    times = (one.last_success_at, one.next_due_at)
+    return (one.id, one.name, one.system, one.health, cause, one.frequency, *times)
 
 
 @connections.command("show", epilog="Example: tidegate connections show team")
@@ -74,9 +77,18 @@ def shown(name: str, json_: bool) -> None:
             facts["webhook_missed_at"] += (
                 f": polling finds changes that no webhook told of; look at `tidegate webhooks {found.name}`"
             )
-        show.as_table(("", ""), [(key, value) for key, value in facts.items() if value is not None])
+        show.facts({name: _word(value) for name, value in facts.items()})
 
     on_ground(main)
+
+
+def _word(value: object) -> object:
+    """A member of the answer for people: None for what says nothing."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={each}" for name, each in value.items()) or None
+    return ", ".join(map(str, value)) or None if isinstance(value, list) else value
 
 
 @connections.command(
@@ -140,36 +152,42 @@ def _new(values: Mapping[str, object]) -> NewConnection:
 
 @connections.command(epilog="Example: tidegate connections enable team")
 @click.argument("name", metavar="CONNECTION")
-def enable(name: str) -> None:
+@click.option("--json", "json_", is_flag=True, help="Print it as JSON.")
+def enable(name: str, json_: bool) -> None:
     """Enable a connection; with a frequency it is due at once."""
-    _set(name, "enabled", enabled=True)
+    _set(name, "enabled", json_, enabled=True)
 
 
 @connections.command(epilog="Example: tidegate connections disable team")
 @click.argument("name", metavar="CONNECTION")
-def disable(name: str) -> None:
+@click.option("--json", "json_", is_flag=True, help="Print it as JSON.")
+def disable(name: str, json_: bool) -> None:
     """Disable a connection: what runs for it is cancelled, its records stay."""
-    _set(name, "disabled", enabled=False)
+    _set(name, "disabled", json_, enabled=False)
 
 
 @connections.command(epilog="Example: tidegate connections debug team")
 @click.argument("name", metavar="CONNECTION")
 @click.option("--off", is_flag=True, help="Log no more; what was logged stays for 7 days.")
-def debug(name: str, off: bool) -> None:
+@click.option("--json", "json_", is_flag=True, help="Print it as JSON.")
+def debug(name: str, off: bool, json_: bool) -> None:
     """Have the syncs of a connection log all that they do, from their next slice on.
 
     `tidegate connections log NAME` shows it.
     """
-    _set(name, "debugged no more" if off else "debugged from now on", debug=not off)
+    _set(name, "debugged no more" if off else "debugged from now on", json_, debug=not off)
 
 
-def _set(name: str, said: str, **values: bool) -> None:
+def _set(name: str, said: str, json_: bool, **values: bool) -> None:
     async def main(ground: Ground) -> None:
         async with ground.database.read() as connection:
             found = await named(connection, name)
         async with context(ground) as rules:
             after = await edits.edit(rules, found.id, lambda wanted: replace(wanted, **values))
-        click.echo(f"Connection {after.id} {after.name} is {said}.")
+        if json_:
+            show.as_json(answer(after, ADMIN))
+        else:
+            click.echo(f"Connection {after.id} {after.name} is {said}.")
 
     on_ground(main)
 
@@ -222,18 +240,19 @@ def _line(line: Line, *, json_: bool) -> str:
     show_default=True,
     help="What becomes of its records; they are deleted in the background.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def remove(name: str, records: str, yes: bool) -> None:
+@click.option("--yes", is_flag=True, help="Do not ask. Needed where nobody can be asked.")
+@click.option("--json", "json_", is_flag=True, help="Print it as JSON.")
+def remove(name: str, records: str, yes: bool, json_: bool) -> None:
     """Remove a connection and cancel its syncs."""
 
     async def main(ground: Ground) -> None:
         async with ground.database.read() as connection:
             found = await named(connection, name)
         question = f"Remove connection {found.id} {found.name} and {records} its records?"
-        if not yes and not click.confirm(question, err=True):
-            raise click.Abort
+        if not yes:
+            confirm(question, json_)
         async with context(ground) as rules:
             await edits.remove(rules, found.id, purge=records == "delete")
-        click.echo(f"Connection {found.id} {found.name} is removed.")
+        show.removed(f"Connection {found.id} {found.name} is removed.", found.id, found.name, json_)
 
     on_ground(main)

@@ -9,6 +9,7 @@ import msgspec
 from api.credentials import NewCredential, answer, discard, make
 from store import credentials as stored
 from tidegate.commands import show
+from tidegate.commands.form import group
 from tidegate.commands.reach import context, secret_from
 from tidegate.commands.session import Failure, WrongUse, on_ground
 from tidegate.compose import Ground
@@ -16,7 +17,7 @@ from tidegate.compose import Ground
 ALL = 1_000_000
 
 
-@click.group(no_args_is_help=True)
+@group()
 def credentials() -> None:
     """List, add and remove how to authenticate at a system."""
 
@@ -33,7 +34,8 @@ def listed(json_: bool) -> None:
             show.as_lines(map(answer, found))
             return
         rows = [(one.id, one.name, one.system, one.kind, one.username) for one in found]
-        show.as_table(("id", "name", "system", "kind", "username"), rows)
+        none = "No credential yet. Add one: tidegate credentials add --help"
+        show.as_table(("id", "name", "system", "kind", "username"), rows, none)
 
     on_ground(main)
 
@@ -118,13 +120,14 @@ def add(
 
 @credentials.command(epilog="Example: tidegate credentials remove 3")
 @click.argument("credential_id", type=int, metavar="ID")
-def remove(credential_id: int) -> None:
+@click.option("--json", "json_", is_flag=True, help="Print it as JSON.")
+def remove(credential_id: int, json_: bool) -> None:
     """Remove a credential that no connection uses."""
 
     async def main(ground: Ground) -> None:
         async with context(ground) as rules:
             await discard(rules, credential_id)
-        click.echo(f"Credential {credential_id} is removed.")
+        show.removed(f"Credential {credential_id} is removed.", credential_id, None, json_)
 
     on_ground(main)
 

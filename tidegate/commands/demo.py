@@ -7,11 +7,12 @@ import click
 
 from config.logs import Redactor
 from config.settings import Settings
+from tidegate.commands.form import command
 from tidegate.commands.session import Failure, run
 from tidegate.demo.story import surroundings, tell
 
 
-@click.command(epilog="Example: tidegate demo --until-healthy")
+@command(epilog="Example: tidegate demo --until-healthy")
 @click.option("--until-healthy", is_flag=True, help="End once all connections are healthy.")
 def demo(until_healthy: bool) -> None:
     """Start simulated Jira, Jenkins and Azure DevOps servers, keep them in step, and show where to look.

@@ -10,12 +10,13 @@ import click
 from config import logs
 from config.logs import Redactor
 from tidegate.commands import show
+from tidegate.commands.form import command
 from tidegate.doctor import Finding, examine
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-@click.command(epilog="Example: tidegate doctor --json")
+@command(epilog="Example: tidegate doctor --json")
 @click.option("--json", "json_", is_flag=True, help="Print it as JSON.")
 def doctor(json_: bool) -> None:
     """Look for what is wrong with this installation, and say what to do.
@@ -43,7 +44,7 @@ def doctor(json_: bool) -> None:
 def _tell(found: Sequence[Finding]) -> None:
     width = max(len(one.what) for one in found)
     for one in found:
-        state = click.style(f"{one.state:4}", fg=COLOURS[one.state])
+        state = show.coloured(f"{one.state:4}", COLOURS[one.state])
         click.echo(f"{state}  {one.what:{width}}  {one.message}")
         if one.advice:
             click.echo(f"{'':{width + 8}}-> {one.advice}")

@@ -1,18 +1,20 @@
 """`tidegate events`: what happened and what happens, as CloudEvents from the database."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import click
 import msgspec
 
 from events.envelope import dressed
+from store import connections as stored
 from store import outbox
-from store.database import clock, to_text
+from store.database import clock
 from store.health import Problem
 from store.outbox import Event
 from tidegate.commands import show
+from tidegate.commands.form import command
 from tidegate.commands.reach import named
 from tidegate.commands.session import on_ground
 from tidegate.commands.sync import Duration
@@ -20,9 +22,10 @@ from tidegate.compose import Ground
 
 LOOK_SECONDS = 0.25
 BATCH = 500
+ALL = 1_000_000
 
 
-@click.command(epilog="Example: tidegate events --since 1h --follow --connection team")
+@command(epilog="Example: tidegate events --since 1h --follow --connection team")
 @click.option("--follow", is_flag=True, help="Go on printing what happens from now on, until Ctrl-C.")
 @click.option("--since", type=Duration(), help="Begin so long ago (1h, 2d); up to 7 days are kept.")
 @click.option("--after", type=int, metavar="POSITION", help="Begin after this position.")
@@ -33,7 +36,8 @@ def events(
 ) -> None:
     """Print events: all that are kept, or those of --since or --after; with --follow also what is to come.
 
-    An event is printed once the relay of `tidegate up` or `tidegate scheduler` has numbered it.
+    On a terminal an event is a line with its time (UTC) and position, piped it is JSON. An event is printed
+    once the relay of `tidegate up` or `tidegate scheduler` has numbered it.
     """
 
     async def main(ground: Ground) -> None:
@@ -44,17 +48,22 @@ def events(
                 at = await outbox.position_before(reading, await clock(reading) - since)
             elif follow and after is None:
                 at = await outbox.last_position(reading)
-        await _print(ground, at, only, follow=follow, plain=json_ or not show.on_terminal())
+            known = await stored.listed(reading, 0, ALL)
+        plain = json_ or not show.on_terminal()
+        names = {one.id: one.name for one in known}
+        await _print(ground, at, only, names, follow=follow, plain=plain)
 
     on_ground(main)
 
 
-async def _print(ground: Ground, at: int, only: int | None, *, follow: bool, plain: bool) -> None:
+async def _print(
+    ground: Ground, at: int, only: int | None, names: Mapping[int, str], *, follow: bool, plain: bool
+) -> None:
     while True:
         async with ground.database.read() as connection:
             found: Sequence[Event] = await outbox.after(connection, at, BATCH, only)
         for event in found:
-            click.echo(dressed(event) if plain else _line(event))
+            click.echo(dressed(event) if plain else _line(event, names))
             at = event.position or at
         if len(found) < BATCH:
             if not follow:
@@ -75,13 +84,16 @@ class _Data(msgspec.Struct):
     reason: Problem | None = None
 
 
-def _line(event: Event) -> str:
+def _line(event: Event, names: Mapping[int, str]) -> str:
+    """An event for people: when, its position (for --after), whose it is, and what happened."""
+    at = f"{event.at:%Y-%m-%d %H:%M:%S}  {event.position:>6}"
     data = msgspec.json.decode(event.data, type=_Data)
     if event.subscription_id:
         switched = "on" if data.enabled else "off"
         told = f": {data.reason.message}" if data.reason else ""
         what = f"subscription {event.subscription_id}  {data.name} switched {switched}{told}"
-        return f"{to_text(event.at)}  {event.position}  {what}"
-    what = f"{data.state} ({data.scope}, {data.trigger})" if data.state else data.health
+        return f"{at}  {what}"
+    of = f" ({data.scope}, {data.trigger})" if data.state else ""
     why = f": {data.cause}" if data.cause else ""
-    return f"{to_text(event.at)}  {event.position}  connection {event.connection_id}  {what}{why}"
+    told = f"{show.coloured_word(data.state or data.health)}{of}{why}"
+    return f"{at}  {names.get(event.connection_id, event.connection_id)}: {told}"

@@ -7,13 +7,14 @@ import click
 from store import processes
 from store.database import to_text
 from tidegate.commands import show
+from tidegate.commands.form import command
 from tidegate.commands.session import on_ground
 from tidegate.compose import Ground
 
 ROLES = ("api", "scheduler", "worker")
 
 
-@click.command(epilog="Example: tidegate health --here --role worker")
+@command(epilog="Example: tidegate health --here --role worker")
 @click.option(
     "--role",
     "roles",
@@ -35,14 +36,19 @@ def health(roles: tuple[str, ...], here: bool, json_: bool) -> None:
         if json_:
             show.as_json({"ready": not lacking, "missing": lacking, "processes": [_shown(p) for p in there]})
         else:
-            columns = ("role", "host", "pid", "started_at", "seen_at")
-            show.as_table(columns, [[_shown(p)[name] for name in columns] for p in there])
+            columns = ("role", "host", "pid", "started", "seen")
+            show.as_table(columns, [_row(p) for p in there], "No process runs. Start them: tidegate up")
         return lacking
 
     lacking = on_ground(main)
     if lacking:
-        click.echo(f"Not running: {', '.join(lacking)}.", err=True)
+        if not json_:
+            show.note(f"Not running: {', '.join(lacking)}. `tidegate up` starts all that is needed.")
         raise SystemExit(1)
+
+
+def _row(process: processes.Process) -> tuple[object, ...]:
+    return (process.role, process.host, process.pid, process.started_at, process.seen_at)
 
 
 def _shown(process: processes.Process) -> dict[str, object]:

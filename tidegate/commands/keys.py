@@ -6,10 +6,10 @@ from api.access import PERMISSIONS, Permission
 from api.keys import NewKey, answer, make, revoke
 from store import keys as stored
 from store import projects
-from store.database import to_text
 from store.keys import Key
 from store.projects import Project
 from tidegate.commands import show
+from tidegate.commands.form import group
 from tidegate.commands.reach import context
 from tidegate.commands.session import Failure, on_ground
 from tidegate.compose import Ground
@@ -18,7 +18,7 @@ ALL = 1_000_000
 COLUMNS = ("id", "name", "permissions", "projects", "created", "last used", "revoked")
 
 
-@click.group(no_args_is_help=True)
+@group()
 def keys() -> None:
     """List, add and revoke keys of the API.
 
@@ -39,13 +39,14 @@ def listed(all_: bool, json_: bool) -> None:
         if json_:
             show.as_lines(map(answer, found))
         else:
-            show.as_table(COLUMNS, [_row(one) for one in found])
+            none = "No key but the administrator's. Make one: tidegate keys add --help"
+            show.as_table(COLUMNS, [_row(one) for one in found], none)
 
     on_ground(main)
 
 
 def _row(key: Key) -> tuple[object, ...]:
-    times = [to_text(at) if at else None for at in (key.created_at, key.last_used_at, key.revoked_at)]
+    times = (key.created_at, key.last_used_at, key.revoked_at)
     of = "all" if key.projects is None else ", ".join(map(str, key.projects))
     return (key.id, key.name, ", ".join(key.permissions), of, *times)
 
@@ -92,19 +93,23 @@ async def _project(ground: Ground, text: str) -> int:
             found = await projects.get(connection, int(text))
         found = found or await projects.by_key(connection, text)
     if found is None:
-        raise Failure(f"There is no project {text}.")
+        raise Failure(f"There is no project {text}: give its id or key.")
     return found.id
 
 
 @keys.command("revoke", epilog="Example: tidegate keys revoke 3")
 @click.argument("key_ids", type=click.IntRange(1), metavar="ID...", nargs=-1, required=True)
-def revoked(key_ids: tuple[int, ...]) -> None:
+@click.option("--json", "json_", is_flag=True, help="One JSON object a line.")
+def revoked(key_ids: tuple[int, ...], json_: bool) -> None:
     """Revoke keys: within two seconds they open nothing any more. This cannot be undone."""
 
     async def main(ground: Ground) -> None:
         async with context(ground) as rules:
             for key_id in key_ids:
                 found = await revoke(rules, key_id)
-                click.echo(f"Key {found.id} {found.name} is revoked.")
+                if json_:
+                    show.as_lines([found])
+                else:
+                    click.echo(f"Key {found.id} {found.name} is revoked.")
 
     on_ground(main)

@@ -9,6 +9,7 @@ from store import typed
 from store.connections import Connection
 from store.streams import StreamTable
 from tidegate.commands import show
+from tidegate.commands.form import group
 from tidegate.commands.reach import named
 from tidegate.commands.session import Failure, WrongUse, on_ground
 from tidegate.compose import Ground
@@ -18,7 +19,7 @@ from tidegate.formats import Format, MissingExtra, parquet
 FORMATS = ("ndjson", "csv", "parquet")
 
 
-@click.group(no_args_is_help=True)
+@group()
 def records() -> None:
     """Export copied records into files."""
 

@@ -12,8 +12,12 @@ from msgspec.structs import replace
 from config.logs import Redactor
 from config.secret import Secret
 from config.settings import Settings
+from store.migrate import HEAD
+from tidegate.commands import show
+from tidegate.commands.form import command
 from tidegate.commands.session import on_ground, run
 from tidegate.compose import Ground, Parts, open_all
+from tidegate.fitting import until_it_fits
 from tidegate.roles import run_scheduler, run_worker, stop_on_signals, stop_with_stdin
 
 Role = Callable[[Parts, asyncio.Event], Awaitable[None]]
@@ -23,37 +27,52 @@ _NETWORKS = (
 )
 
 
-@click.command(epilog="Example: TIDEGATE_HOST=0.0.0.0 TIDEGATE_PORT=80 tidegate api")
+@command(epilog="Example: TIDEGATE_HOST=0.0.0.0 TIDEGATE_PORT=80 tidegate api")
 def api() -> None:
     """Run the API alone, on TIDEGATE_HOST and TIDEGATE_PORT. Any number may share a database."""
 
-    async def role(parts: Parts, stop: asyncio.Event) -> None:
-        await import_module("tidegate.serving").run_api(parts, stop)
+    serving, room_of = import_module("tidegate.serving"), import_module("tidegate.room")
 
-    run(_as(role))
+    async def main(settings: Settings, redactor: Redactor) -> None:
+        with stop_on_signals() as stop:
+            async with room_of.Room(settings) as room:
+                await until_it_fits(settings, stop, room.tell)
+                if not stop.is_set():
+                    async with open_all(settings, redactor) as parts:
+                        await serving.run_api(parts, stop, room)
+
+    run(main)
 
 
-@click.command(epilog="Example: TIDEGATE_DATABASE_URL=postgresql://db/tidegate tidegate scheduler")
+@command(epilog="Example: TIDEGATE_DATABASE_URL=postgresql://db/tidegate tidegate scheduler")
 def scheduler() -> None:
     """Run the scheduler and the relay of events alone. Any number may run side by side."""
     run(_as(run_scheduler))
 
 
-@click.command(epilog=_NETWORKS)
+@command(epilog=_NETWORKS)
 @click.option("--until-stdin-closes", is_flag=True, hidden=True)
 def worker(until_stdin_closes: bool) -> None:
     """Run one worker alone: it takes syncs off the queue and reads the remotes."""
     run(_as(run_worker, starved=until_stdin_closes))
 
 
-@click.command(epilog="Example: tidegate migrate")
-def migrate() -> None:
-    """Bring the database to the shape of this version. Every start does so by itself, too."""
+@command(epilog="Example: tidegate migrate")
+@click.option("--json", "json_", is_flag=True, help="Print the shape that it has now, as JSON.")
+def migrate(json_: bool) -> None:
+    """Bring the database to the shape of this version. Every start does so, too, unless TIDEGATE_MIGRATE=no.
+
+    Processes may run meanwhile, and go on: what a release changes is added to what the one before knows.
+    """
 
     async def done(_: Ground) -> None:
-        click.echo("The database is up to date.")
+        if json_:
+            show.as_json({"schema": HEAD})
+        else:
+            click.echo(f"The database has the shape of this version ({HEAD}).")
 
-    on_ground(done)
+    with show.Busy("Bringing the database to the shape of this version", quiet=json_):
+        on_ground(done, migrating=True)
 
 
 def _as(role: Role, *, starved: bool = False) -> Callable[[Settings, Redactor], Awaitable[None]]:
@@ -61,6 +80,7 @@ def _as(role: Role, *, starved: bool = False) -> Callable[[Settings, Redactor], 
         with stop_on_signals() as stop, stop_with_stdin(stop) if starved else nullcontext() as told:
             if told is not None:
                 settings = await _told(settings, told, stop)
+            await until_it_fits(settings, stop)
             if not stop.is_set():
                 async with open_all(settings, redactor) as parts:
                     await role(parts, stop)

@@ -4,6 +4,7 @@ import click
 
 from tidegate import rotation
 from tidegate.commands import show
+from tidegate.commands.form import group
 from tidegate.commands.session import Failure, on_ground
 from tidegate.compose import Ground
 from tidegate.rotation import RotationError, State
@@ -11,7 +12,7 @@ from tidegate.rotation import RotationError, State
 COLUMNS = ("key", "use", "sealed")
 
 
-@click.group(no_args_is_help=True)
+@group()
 def secrets() -> None:
     """Show and change the keys that seal the stored secrets.
 
@@ -49,7 +50,8 @@ def _use(found: State, key: str) -> str:
 
 
 def _shown(found: State, key: str) -> str:
-    return ", ".join(f"{count} {name}" for name, count in found.sealed.get(key, {}).items()) or "nothing"
+    columns = found.sealed.get(key, {})
+    return ", ".join(f"{count} of {column}" for column, count in columns.items()) or "nothing"
 
 
 def _tell(found: State) -> None:
@@ -63,7 +65,8 @@ def _tell(found: State) -> None:
 
 @secrets.command("rotate", epilog="Example: tidegate secrets rotate")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
-def rotate(dry_run: bool) -> None:
+@click.option("--json", "json_", is_flag=True, help="Print what was done as JSON.")
+def rotate(dry_run: bool, json_: bool) -> None:
     """Seal all stored secrets with a new key, while everything runs.
 
     For the embedded database the new key is made here, in DATA_DIR/secret.key; where TIDEGATE_SECRET_KEY is
@@ -73,19 +76,24 @@ def rotate(dry_run: bool) -> None:
 
     async def main(ground: Ground) -> None:
         if dry_run:
-            _plan(ground, await rotation.state(ground.database, ground.vault))
+            found = await rotation.state(ground.database, ground.vault)
+            show.as_json(found) if json_ else _plan(ground, found)
             return
         try:
-            done = await rotation.rotate(ground.settings, ground.database, ground.vault)
+            with show.Counted("secrets", "sealed anew", quiet=json_) as told:
+                done = await rotation.rotate(ground.settings, ground.database, ground.vault, told=told)
         except RotationError as e:
             raise Failure(f"Not rotated: {e}") from None
+        if json_:
+            show.as_json(done)
         if done.unreadable:
             raise Failure(
                 f"{done.count} secrets are sealed with key {done.key} now; no key here opens "
                 f"{', '.join(done.unreadable)}. Give these anew, or the key that is missing."
             )
-        click.echo(f"{done.count} secrets were sealed anew; everything is sealed with key {done.key}.")
-        click.echo(_afterwards(ground), err=True)
+        if not json_:
+            click.echo(f"{done.count} secrets were sealed anew; everything is sealed with key {done.key}.")
+            show.note(_afterwards(ground))
 
     on_ground(main)
 
@@ -107,7 +115,8 @@ def _afterwards(ground: Ground) -> str:
 
 
 @secrets.command("forget", epilog="Example: tidegate secrets forget")
-def forget() -> None:
+@click.option("--json", "json_", is_flag=True, help="Print how many were removed as JSON.")
+def forget(json_: bool) -> None:
     """Remove old keys from DATA_DIR/secret.key, once nothing is sealed with them.
 
     Backups of the time before the change cannot be opened without them.
@@ -118,6 +127,9 @@ def forget() -> None:
             count = await rotation.forget(ground.settings, ground.database, ground.vault)
         except RotationError as e:
             raise Failure(str(e)) from None
-        click.echo(f"{count} old keys were removed." if count else "There is no old key.")
+        if json_:
+            show.as_json({"removed": count})
+        else:
+            click.echo(f"{count} old keys were removed." if count else "There is no old key.")
 
     on_ground(main)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -14,11 +15,13 @@ from config import settings as config
 from config.logs import Redactor
 from config.settings import Settings, SettingsError
 from config.vault import VaultError
+from store.migrate import MisfitError
 from tidegate.compose import Ground, open_ground, start_logs
 from tidegate.redis_server import RedisServerError
 from tidegate.registry import BrokenAdapter
 
 T = TypeVar("T")
+NOBODY = "Nothing was changed, for nobody can be asked here: add --yes."
 
 
 class Failure(click.ClickException):
@@ -31,6 +34,14 @@ class WrongUse(click.ClickException):
     """It cannot be asked like this, or the settings are wrong: exit code 2."""
 
     exit_code = 2
+
+
+def confirm(question: str, json_: bool) -> None:
+    """Ask on the terminal, on standard error; where nobody can be asked, or says no, it ends here."""
+    if json_ or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise WrongUse(NOBODY)
+    if not click.confirm(question, err=True):
+        raise Failure("Nothing was changed.")
 
 
 def settings() -> Settings:
@@ -56,7 +67,7 @@ def run(work: Callable[[Settings, Redactor], Awaitable[T]], *, brief: bool = Fal
 
     try:
         return asyncio.run(main())
-    except (SettingsError, VaultError, BrokenAdapter) as e:
+    except (SettingsError, VaultError, BrokenAdapter, MisfitError) as e:
         raise WrongUse(redactor.text(str(e))) from None
     except RedisServerError as e:
         raise Failure(redactor.text(str(e))) from None
@@ -70,10 +81,11 @@ def run(work: Callable[[Settings, Redactor], Awaitable[T]], *, brief: bool = Fal
         raise click.Abort from None
 
 
-def on_ground(work: Callable[[Ground], Awaitable[T]]) -> T:
-    """Run a command that needs the database and the vault only."""
+def on_ground(work: Callable[[Ground], Awaitable[T]], *, migrating: bool = False) -> T:
+    """Run a command that needs the database and the vault only. `migrating`: also if starts must not."""
 
     async def main(known: Settings, redactor: Redactor) -> T:
+        known = replace(known, migrate=known.migrate or migrating)
         async with open_ground(known, redactor) as ground:
             return await work(ground)
 

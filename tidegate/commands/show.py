@@ -1,23 +1,26 @@
 """How commands show things: tables and colours on a terminal, plain text or JSON elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Self
+from datetime import UTC, datetime
+from typing import Self
 
 import click
 import msgspec
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from store.database import to_text
 from store.health import Problem
 from store.syncs import Sync, status_of
+from tidegate.commands import tables
 
-GOOD = {"healthy", "succeeded", "yes", "ok"}
-BAD = {"failed", "no", "crashing"}
-BUSY = {"partial", "stale", "rate_limited", "processing", "queued", "running", "waiting"}
+GOOD = {"healthy", "succeeded", "yes", "ok", "all running", "active", "delivered"}
+BAD = {"failed", "no", "crashing", "missing here"}
+BUSY = {"partial", "stale", "rate_limited", "processing", "queued", "running", "waiting", "retrying"}
 PLAIN_EVERY = 5.0  # seconds between lines of progress where there is no terminal
 
 
@@ -35,36 +38,77 @@ def as_lines(values: Iterable[object]) -> None:
         click.echo(msgspec.json.encode(value))
 
 
-def as_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table on a terminal; else the same as text with tabs between the columns and no header."""
-    texts = [["" if value is None else str(value) for value in row] for row in rows]
+def as_table(columns: Sequence[str], rows: Sequence[Sequence[object]], none: str = "") -> None:
+    """A table on a terminal; else the same as text with tabs between the columns and no header.
+
+    Times are told from now on a terminal, else as in the API. `none` says what to do where there are no rows.
+    """
     if not on_terminal():
-        for text in texts:
-            click.echo("\t".join(text))
-        return
-    named = any(columns)
-    table = Table(box=None, header_style="bold", pad_edge=False, show_header=named)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for text in texts:
-        # Without a header the first column names what is in the second.
-        first = _coloured(text[0]) if named else _plain(text[0])
-        table.add_row(first, *map(_coloured, text[1:]))
-    Console().print(table)
+        for row in rows:
+            click.echo("\t".join(map(plain, row)))
+    elif not rows:
+        click.echo(none or "There are none.")
+    else:
+        now = datetime.now(UTC)
+        texts = [[_for_people(value, now) for value in row] for row in rows]
+        Console().print(tables.drawn(columns, [[_coloured(text) for text in row] for row in texts]))
 
 
-def _coloured(text: str) -> Any:
-    colour = "green" if text in GOOD else "red" if text in BAD else "yellow" if text in BUSY else None
-    return f"[{colour}]{text}[/]" if colour else _plain(text)
+def plain(value: object) -> str:
+    """As programs read it."""
+    if isinstance(value, datetime):
+        return to_text(value)
+    return "" if value is None else str(value)
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+def _for_people(value: object, now: datetime) -> str:
+    if not isinstance(value, datetime):
+        return plain(value)
+    seconds = (value - now).total_seconds()
+    return f"in {span(seconds)}" if seconds > 0 else f"{span(-seconds)} ago"
+
+
+def _coloured(text: str) -> Text:
+    return Text(text, style=colour_of(text))
+
+
+def colour_of(word: str) -> str:
+    """Of a word such as `healthy`; none for what is neither good nor bad."""
+    return "green" if word in GOOD else "red" if word in BAD else "yellow" if word in BUSY else ""
+
+
+def coloured_word(word: str) -> str:
+    """A word in its colour, for a line on standard output."""
+    return coloured(word, colour_of(word)) if colour_of(word) else word
+
+
+def removed(said: str, id_: int, name: str | None, json_: bool) -> None:
+    """Something is gone: said in words, or as `{"id", "name", "removed": true}`."""
+    if json_:
+        as_json({"id": id_, **({"name": name} if name else {}), "removed": True})
+    else:
+        click.echo(said)
+
+
+def note(text: str) -> None:
+    """What is said beside the result: never on standard output."""
+    click.echo(text, err=True)
+
+
+def coloured(text: str, colour: str) -> str:
+    """For a line on standard output: without colour where it is not wanted (NO_COLOR) or not seen."""
+    return text if os.environ.get("NO_COLOR") else click.style(text, fg=colour)
 
 
 def facts(values: Mapping[str, object]) -> None:
     """Names and what they stand for, one a line; what is None is left out."""
-    as_table(("", ""), [(name, value) for name, value in values.items() if value is not None])
+    found = [(name, value) for name, value in values.items() if value is not None]
+    if not on_terminal():
+        as_table(("", ""), found)
+        return
+    now = datetime.now(UTC)
+    rows = [(Text(name.replace("_", " ")), _coloured(_for_people(value, now))) for name, value in found]
+    Console().print(tables.pairs(rows))
 
 
 def took(sync: Sync) -> str | None:
@@ -143,12 +187,21 @@ class Ticker:
         self._began = time.monotonic()
         self._told_at = self._began
         self._before: int | None = None
+        self._line_now = ""
+
+    def _shown(self) -> Text:
+        return Text(self._line_now, no_wrap=True, overflow="ellipsis")
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal and not self._quiet:
-            self._live = Live(console=self._console, refresh_per_second=8, transient=True)
-            self._live.start()
         return self
+
+    def start(self) -> None:
+        """Show the line, if there is a terminal to show it on."""
+        if self._live is None and self._console.is_terminal:
+            self._live = Live(
+                console=self._console, refresh_per_second=8, transient=True, get_renderable=self._shown
+            )
+            self._live.start()
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
@@ -157,8 +210,9 @@ class Ticker:
     def tell(self, line: Callable[[], str]) -> None:
         if self._quiet:
             return
-        if self._live is not None:
-            self._live.update(Text(line()))
+        if self._console.is_terminal:
+            self._line_now = line()
+            self.start()
         elif time.monotonic() - self._told_at >= PLAIN_EVERY:
             self._told_at = time.monotonic()
             click.echo(line(), err=True)
@@ -203,3 +257,33 @@ class Exported(Ticker):
     def __call__(self, written: int, total: int | None) -> None:
         of = "" if total is None else f" of {total:,}"
         self.tell(lambda: f"{written:,}{of} records written, {self.pace(written, total)}")
+
+
+class Counted(Ticker):
+    """Tells how far a count of things has come: `12,000 of 50,000 rows written, 9,000 rows/s, 4 s left`."""
+
+    def __init__(self, things: str, deed: str, *, quiet: bool) -> None:
+        super().__init__(quiet=quiet)
+        self._things = things
+        self._deed = deed
+
+    def __call__(self, done: int, total: int | None) -> None:
+        of = "" if total is None else f" of {total:,}"
+        rate = self.pace(done, total).replace("records", self._things)
+        self.tell(lambda: f"{done:,}{of} {self._things} {self._deed}, {rate}")
+
+
+class Busy(Ticker):
+    """Tells on a terminal what is waited for, and since when; nothing elsewhere."""
+
+    def __init__(self, words: str, *, quiet: bool) -> None:
+        super().__init__(quiet=quiet)
+        self._words = words
+
+    def __enter__(self) -> Self:
+        if not self._quiet:
+            self.start()
+        return self
+
+    def _shown(self) -> Text:
+        return Text(f"{self._words} ... {span(time.monotonic() - self._began)}")

@@ -16,6 +16,7 @@ from store.outgoing import sendings as table
 from store.projects import Project
 from store.subscriptions import TYPES
 from tidegate.commands import show
+from tidegate.commands.form import group
 from tidegate.commands.reach import context, named, secret_from
 from tidegate.commands.session import Failure, WrongUse, on_ground
 from tidegate.compose import Ground
@@ -37,7 +38,7 @@ _SECRET_FILE = click.option(
 )
 
 
-@click.group(no_args_is_help=True)
+@group()
 def subscriptions() -> None:
     """Tell others of events by signed webhooks, and see what arrived."""
 
@@ -54,7 +55,8 @@ def listed(json_: bool) -> None:
         if json_:
             show.as_lines(told)
         else:
-            show.as_table(COLUMNS, [_row(one) for one in told])
+            none = "No subscription yet. Add one: tidegate subscriptions add --help"
+            show.as_table(COLUMNS, [_row(one) for one in told], none)
 
     on_ground(main)
 
@@ -144,14 +146,15 @@ async def _project(ground: Ground, text: str) -> int:
             found = await projects.get(connection, int(text))
         found = found or await projects.by_key(connection, text)
     if found is None:
-        raise Failure(f"There is no project {text}.")
+        raise Failure(f"There is no project {text}: give its id or key.")
     return found.id
 
 
 @subscriptions.command(epilog="Example: tidegate subscriptions enable 3")
 @_ID
 @click.option("--from-now", is_flag=True, help="Skip what waits; without it, it is sent now.")
-def enable(subscription_id: int, from_now: bool) -> None:
+@_JSON
+def enable(subscription_id: int, from_now: bool, json_: bool) -> None:
     """Switch a subscription on again, or have what waits sent now."""
     start = "now" if from_now else None
     change = msgspec.convert({"enabled": True, **({"from": start} if start else {})}, SubscriptionChange)
@@ -159,33 +162,41 @@ def enable(subscription_id: int, from_now: bool) -> None:
     async def main(ground: Ground) -> None:
         async with context(ground) as rules:
             found = await edit(rules, subscription_id, change)
-        click.echo(f"Subscription {found.id} {found.name} is on.")
+        if json_:
+            show.as_json(found)
+        else:
+            click.echo(f"Subscription {found.id} {found.name} is on.")
 
     on_ground(main)
 
 
 @subscriptions.command(epilog="Example: tidegate subscriptions disable 3")
 @_ID
-def disable(subscription_id: int) -> None:
+@_JSON
+def disable(subscription_id: int, json_: bool) -> None:
     """Switch a subscription off."""
 
     async def main(ground: Ground) -> None:
         async with context(ground) as rules:
             found = await edit(rules, subscription_id, SubscriptionChange(enabled=False))
-        click.echo(f"Subscription {found.id} {found.name} is off.")
+        if json_:
+            show.as_json(found)
+        else:
+            click.echo(f"Subscription {found.id} {found.name} is off.")
 
     on_ground(main)
 
 
 @subscriptions.command(epilog="Example: tidegate subscriptions remove 3")
 @_ID
-def remove(subscription_id: int) -> None:
+@_JSON
+def remove(subscription_id: int, json_: bool) -> None:
     """Remove a subscription, with the log of what was sent."""
 
     async def main(ground: Ground) -> None:
         async with context(ground) as rules:
             found = await discard(rules, subscription_id)
-        click.echo(f"Subscription {found.id} {found.name} is removed.")
+        show.removed(f"Subscription {found.id} {found.name} is removed.", found.id, found.name, json_)
 
     on_ground(main)
 
@@ -249,7 +260,7 @@ def deliveries(subscription_id: int, state: str | None, limit: int, json_: bool)
         if json_:
             show.as_lines(told)
         else:
-            show.as_table(SENT, [_sent(each) for each in told])
+            show.as_table(SENT, [_sent(each) for each in told], "Nothing was sent within the last 7 days.")
 
     on_ground(main)
 

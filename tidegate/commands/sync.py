@@ -17,6 +17,7 @@ from store import audit, processes
 from store.database import clock
 from store.syncs import Scope, Sync
 from tidegate.commands import show
+from tidegate.commands.form import command
 from tidegate.commands.reach import bell, by_the_rules, named, pairs, secret_from
 from tidegate.commands.session import Failure, WrongUse, run
 from tidegate.compose import Ground, budget_alone, open_ground, open_remotes, owner_name
@@ -42,7 +43,10 @@ class Duration(click.ParamType[timedelta]):
         return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
 
 
-@click.command()
+@command(
+    epilog="Example: tidegate sync team --scope full\n"
+    "tidegate sync --system jenkins --url https://ci.example.com/job/api --output builds.ndjson"
+)
 @click.argument("connection", required=False)
 @click.option(
     "--scope",

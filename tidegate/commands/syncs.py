@@ -6,11 +6,11 @@ from sqlalchemy.sql import ColumnElement
 from api.syncs import stop
 from store import connections
 from store import syncs as stored
-from store.database import to_text
 from store.schema import LIVE
 from store.schema import syncs as table
 from store.syncs import Sync
 from tidegate.commands import show
+from tidegate.commands.form import group
 from tidegate.commands.reach import context, named
 from tidegate.commands.session import Failure, on_ground
 from tidegate.compose import Ground
@@ -19,7 +19,7 @@ STATES = ("queued", "running", "waiting", "succeeded", "partial", "failed", "can
 COLUMNS = ("id", "connection", "state", "trigger", "scope", "queued", "took", "read", "stored anew", "why")
 
 
-@click.group(no_args_is_help=True)
+@group()
 def syncs() -> None:
     """List and show syncs, and cancel those that have not ended."""
 
@@ -48,7 +48,8 @@ def listed(name: str | None, states: tuple[str, ...], live: bool, limit: int, js
             show.as_lines(map(stored.status_of, found))
             return
         names = {id_: one.name if one else str(id_) for id_, one in known.items()}
-        show.as_table(COLUMNS, [_row(one, names[one.connection_id]) for one in found])
+        rows = [_row(one, names[one.connection_id]) for one in found]
+        show.as_table(COLUMNS, rows, "No such sync. Begin one: tidegate sync CONNECTION")
 
     on_ground(main)
 
@@ -61,7 +62,7 @@ def _row(sync: Sync, connection: str) -> tuple[object, ...]:
         sync.state,
         sync.trigger,
         sync.scope,
-        to_text(sync.queued_at),
+        sync.queued_at,
         show.took(sync),
         sum(one.read for one in counts),
         sum(one.new + one.changed for one in counts),
@@ -92,11 +93,11 @@ def shown(sync_id: int, json_: bool) -> None:
                 "scope": sync.scope,
                 "lane": sync.lane,
                 "joined": sync.joined or None,
-                "queued": to_text(sync.queued_at),
-                "started": to_text(sync.started_at) if sync.started_at else None,
-                "finished": to_text(sync.finished_at) if sync.finished_at else None,
-                "goes on": to_text(sync.resume_at) if sync.resume_at else None,
-                "waited": f"{sync.waited / 1000:.1f} s" if sync.waited else None,
+                "queued": sync.queued_at,
+                "started": sync.started_at,
+                "finished": sync.finished_at,
+                "goes on": sync.resume_at,
+                "waited": f"{sync.waited / 1000:.1f} s" if sync.waited >= 100 else None,
             }
         )
         show.receipt(sync)
@@ -106,13 +107,17 @@ def shown(sync_id: int, json_: bool) -> None:
 
 @syncs.command("cancel", epilog="Example: tidegate syncs cancel 17")
 @click.argument("sync_ids", type=click.IntRange(1), metavar="ID...", nargs=-1, required=True)
-def cancelled(sync_ids: tuple[int, ...]) -> None:
+@click.option("--json", "json_", is_flag=True, help="One JSON object a line.")
+def cancelled(sync_ids: tuple[int, ...], json_: bool) -> None:
     """Cancel syncs that have not ended. What they committed stays."""
 
     async def main(ground: Ground) -> None:
         async with context(ground) as rules:
             for sync_id in sync_ids:
                 sync = await stop(rules, sync_id)
-                click.echo(f"Sync {sync.id} is cancelled.")
+                if json_:
+                    show.as_lines([stored.status_of(sync)])
+                else:
+                    click.echo(f"Sync {sync.id} is cancelled.")
 
     on_ground(main)

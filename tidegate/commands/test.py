@@ -10,15 +10,14 @@ from config.logs import Redactor
 from config.secret import Secret
 from config.settings import Settings
 from tidegate.commands import show
+from tidegate.commands.form import command
 from tidegate.commands.reach import by_the_rules, context, named, pairs, secret_from
 from tidegate.commands.session import WrongUse, on_ground, run
 from tidegate.compose import Ground
 from tidegate.standalone import Login, try_remote
 
 
-@click.command(
-    epilog="Example: tidegate test --system azure --url https://dev.azure.com/company --secret-env PAT"
-)
+@command(epilog="Example: tidegate test --system azure --url https://dev.azure.com/company --secret-env PAT")
 @click.argument("connection", required=False)
 @click.option("--system", help="Without CONNECTION: jira, jenkins, azure, or one that a package adds.")
 @click.option("--url", help="Without CONNECTION: the URL, as you would paste it.")
@@ -99,7 +98,8 @@ def _stored(name: str) -> tuple[Tried, bool]:
         async with ground.database.read() as connection:
             found = await named(connection, name)
         async with context(ground) as rules:
-            return await try_saved(rules, found), found.streams is not None
+            with asking(found.system):
+                return await try_saved(rules, found), found.streams is not None
 
     return on_ground(main)
 
@@ -107,7 +107,8 @@ def _stored(name: str) -> tuple[Tried, bool]:
 def _with_stored(wanted: Wanted) -> Tried:
     async def main(ground: Ground) -> Tried:
         async with context(ground) as rules:
-            return await try_unsaved(rules, wanted)
+            with asking(wanted.system):
+                return await try_unsaved(rules, wanted)
 
     return on_ground(main)
 
@@ -116,10 +117,15 @@ def _with_given(wanted: Wanted, username: str | None, secret: Secret | None) -> 
     async def main(settings: Settings, redactor: Redactor) -> Tried:
         if secret is not None:
             redactor.register(secret.reveal())
-        with by_the_rules():
+        with by_the_rules(), asking(wanted.system):
             return await try_remote(settings, redactor, wanted, Login(username, secret))
 
     return run(main, brief=True)
+
+
+def asking(system: str) -> show.Busy:
+    """Somebody looks on, unless nobody does."""
+    return show.Busy(f"Asking {system}", quiet=False)
 
 
 def _code(found: Tried, *, chosen: bool) -> int:

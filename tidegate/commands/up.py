@@ -6,10 +6,11 @@ from importlib import import_module
 import click
 
 from config.settings import SettingsError, load
+from tidegate.commands.form import command
 from tidegate.spawning import discard, spawn_worker
 
 
-@click.command(
+@command(
     epilog="Private networks are refused unless TIDEGATE_ALLOW_NETWORKS lists them. "
     "Example: TIDEGATE_WORKERS=2 tidegate up"
 )

@@ -12,6 +12,7 @@ from api.context import Context
 from api.webhooks import WebhookAnswer
 from config.secret import Secret
 from tidegate.commands import show
+from tidegate.commands.form import command
 from tidegate.commands.reach import context, named, secret_from
 from tidegate.commands.session import Failure, WrongUse, on_ground
 from tidegate.compose import Ground
@@ -19,7 +20,7 @@ from tidegate.compose import Ground
 Do = Mapping[str, bool]
 
 
-@click.command(epilog="Example: tidegate webhooks team --register")
+@command(epilog="Example: tidegate webhooks team --register")
 @click.argument("name", metavar="CONNECTION")
 @click.option("--register", "register", is_flag=True, help="Have the remote call from now on.")
 @click.option("--unregister", is_flag=True, help="Have the remote call no more.")
