@@ -171,10 +171,6 @@ def owner_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
 
 
-@asynccontextmanager
-async def open_parts(ground: Ground, redis_url: str) -> AsyncIterator[Parts]:
-    """Everything that the roles are made of, on a Redis."""
-    redis = connect(redis_url)
 def _ceiling(settings: Settings) -> Ceiling:
     return Ceiling(settings.host_requests, settings.host_rate)
 
@@ -188,6 +184,10 @@ def _shared(ground: Ground, redis: ArqRedis, clock: Clock) -> RedisBudget:
     return RedisBudget(redis, ground.database, clock, ceiling=_ceiling(ground.settings))
 
 
+@asynccontextmanager
+async def open_parts(ground: Ground, redis_url: str) -> AsyncIterator[Parts]:
+    """Everything that the roles are made of, on a Redis."""
+    redis = connect(redis_url)
     try:
         clock = Clock(await ground.database.time())
         async with (
