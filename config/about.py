@@ -85,6 +85,12 @@ SETTINGS: Mapping[str, About] = {
         "365",
         "for ever",
     ),
+    "migrate": About(
+        "Whether a start brings an older database to the shape of its version. With no, processes wait until "
+        "tidegate migrate has done so.",
+        "no",
+        "yes",
+    ),
 }
 
 #: Every form that a frequency may have, with what it means.

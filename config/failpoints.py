@@ -88,11 +88,17 @@ def _raise() -> None:
     raise FailpointError("a failpoint was reached")
 
 
-_DEEDS = {"kill": _kill, "freeze": _freeze, "block": _block, "raise": _raise}
+def _break() -> None:
+    raise RuntimeError("a failpoint was reached")
+
+
+_DEEDS = {"kill": _kill, "freeze": _freeze, "block": _block, "raise": _raise, "break": _break}
 
 
 class Armed:
-    """What is to be done, at which step, at its n-th passage in this process; once."""
+    """What is to be done, at which step, at its n-th passage in this process; once. Only what breaks stays
+    broken: a defect does not go away.
+    """
 
     def __init__(self, text: str) -> None:
         """Raises `ValueError`, which says what is allowed."""
@@ -109,7 +115,7 @@ class Armed:
         if step is not self._step:
             return
         self._left -= 1
-        if self._left == 0:
+        if self._left == 0 or (self._left < 0 and self._deed == "break"):
             log.warning("failpoint.reached", step=step, deed=self._deed)
             _DEEDS[self._deed]()
 

@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host_requests: int | None = None
     host_rate: float | None = None
     keep_tombstones: int | None = None
+    migrate: bool = True
 
     @property
     def is_sqlite(self) -> bool:
@@ -126,10 +127,11 @@ def load(environ: Mapping[str, str], file: Path | None = None) -> Settings:
         proxy=_value(given, "proxy", values.proxy, None),
         log_level=_value(given, "log_level", values.log_level, "info"),
         workers=_value(given, "workers", values.workers, 1),
-        keep_tombstones=_value(given, "keep_tombstones", values.tombstone_days, None),
         slices=_value(given, "slices", values.slices, 40),
         host_requests=_value(given, "host_requests", values.host_requests, None),
         host_rate=_value(given, "host_rate", values.host_rate, None),
+        keep_tombstones=_value(given, "keep_tombstones", values.tombstone_days, None),
+        migrate=_value(given, "migrate", values.yes_or_no, True),
     )
     if settings.is_sqlite and settings.workers > MOST_SQLITE_WORKERS:
         raise SettingsError(

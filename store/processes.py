@@ -46,8 +46,11 @@ async def beat(
     pid: int,
     keys: str | None = None,
 ) -> None:
-    """Say that a process is there in these roles."""
+    """Say that a process is there in these roles, and in no others."""
+    roles = list(roles)
     at = await clock(connection)
+    given_up = delete(processes).where(processes.c.id == process_id, processes.c.role.not_in(roles))
+    await connection.execute(given_up)
     upsert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
     for role in roles:
         made = upsert(processes).values(

@@ -24,7 +24,7 @@ from config.settings import Settings, SettingsError, keys_now, open_data_dir, va
 from config.vault import Vault
 from store import instance
 from store.database import Database
-from store.migrate import migrate
+from store.migrate import MisfitError, migrate, misfit, shape
 from store.streams import StreamTables
 from tidegate.redis_policy import refuse_dropping
 from tidegate.redis_server import RedisServer
@@ -111,9 +111,13 @@ async def open_ground(settings: Settings, redactor: Redactor) -> AsyncIterator[G
 
 async def _prepare(settings: Settings, database: Database, tables: StreamTables, vault: Vault) -> None:
     try:
+        if (wrong := misfit(await shape(database), may_migrate=settings.migrate)) is not None:
+            raise SettingsError(wrong)
         await migrate(database, tables)
         async with database.write() as connection:
             fingerprint = await instance.settle(connection, instance.VAULT, vault.fingerprint)
+    except MisfitError as e:
+        raise SettingsError(str(e)) from None
     except (DBAPIError, OSError) as e:
         reason = str(e.orig) if isinstance(e, DBAPIError) else e.strerror or str(e)
         where = "TIDEGATE_DATABASE_URL" if settings.database_url else str(settings.data_dir / "tidegate.db")

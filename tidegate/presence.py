@@ -13,25 +13,34 @@ from config.settings import SettingsError
 from config.vault import Vault, VaultError
 from store import instance, processes
 from store.database import Database, clock
+from store.migrate import HEAD, misfit, shape_seen
+from tidegate.keeping import Roles
 from worker.budget import Clock
 
 log = structlog.get_logger()
 
 #: What an installation needs for its connections to be kept in step.
 ROLES = ("api", "scheduler", "worker")
+_NEWER = "A newer version has changed the tables. This process works on; replace it by that version soon."
 
 
 @asynccontextmanager
 async def present(
-    database: Database, owner: str, roles: Sequence[str], time: Clock, vault: Vault
+    database: Database, owner: str, roles: Roles, time: Clock, vault: Vault
 ) -> AsyncIterator[None]:
-    """Be seen in these roles, from the first line of the context to its end.
+    """Be seen in those of these roles that work, from the first line of the context to its end.
 
     Keeps `time` right, too, and `vault` sealing with the key that the database names.
     """
 
+    known = HEAD
+
     async def beat() -> None:
-        await _beat(database, owner, roles, time, vault)
+        nonlocal known
+        there = await _beat(database, owner, roles.working, time, vault)
+        if there is not None and there > max(HEAD, known):
+            log.warning("schema.newer", there=there, known=HEAD, hint=_NEWER)
+        known = there or HEAD
 
     await beat()
     beating = asyncio.create_task(_keep_beating(beat))
@@ -57,7 +66,10 @@ async def _keep_beating(beat: Callable[[], Awaitable[None]]) -> None:
             log.warning("presence.beat_failed", error=str(e))
 
 
-async def _beat(database: Database, owner: str, roles: Sequence[str], time: Clock, vault: Vault) -> None:
+async def _beat(
+    database: Database, owner: str, roles: Sequence[str], time: Clock, vault: Vault
+) -> str | None:
+    """Returns the shape that the database has by now."""
     _look_for_keys(vault)
     async with database.beside() as connection:
         fingerprint = await instance.get(connection, instance.VAULT)
@@ -66,6 +78,7 @@ async def _beat(database: Database, owner: str, roles: Sequence[str], time: Cloc
         host, keys = socket.gethostname(), ",".join(vault.key_ids)
         await processes.beat(connection, owner, roles, host, os.getpid(), keys)
         time.set(await clock(connection))
+        return await shape_seen(connection)
 
 
 def _look_for_keys(vault: Vault) -> None:
@@ -76,12 +89,20 @@ def _look_for_keys(vault: Vault) -> None:
         log.warning("presence.keys_not_read", error=str(e))
 
 
-def readiness(database: Database, needed: Sequence[str]) -> Callable[[], Awaitable[Mapping[str, bool]]]:
-    """Asks the database which of the roles are running."""
+def readiness(
+    database: Database, needed: Sequence[str], here: Roles
+) -> Callable[[], Awaitable[Mapping[str, bool]]]:
+    """Asks the database which of the roles are running, and this process what of it fails."""
 
     async def ready() -> Mapping[str, bool]:
         async with database.read() as connection:
             missing = await processes.missing(connection, needed)
-        return {role: role not in missing for role in needed}
+            there = await shape_seen(connection)
+        roles = {role: role not in missing for role in needed}
+        roles |= dict.fromkeys(here.failing, False)
+        # A newer one is no hindrance to whoever runs already: a release adds to what the one before knows.
+        if there is None or there < HEAD:
+            roles[misfit(there, may_migrate=False) or ""] = False
+        return roles
 
     return ready

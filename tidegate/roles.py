@@ -10,7 +10,6 @@ from datetime import timedelta
 from random import Random
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from events.attempt import Courier
 from events.relay import Relay
@@ -18,6 +17,7 @@ from events.webhooks import Sender
 from scheduler.scheduler import Scheduler
 from scheduler.triggers import Triggers
 from tidegate.compose import Parts
+from tidegate.keeping import Roles, keep
 from tidegate.presence import present
 from worker.ears import Ears
 from worker.queue import RUNG, TOLD
@@ -73,7 +73,7 @@ async def run_worker(parts: Parts, stop: asyncio.Event) -> None:
     """Take syncs off the queue until `stop`, then hand over what is left within 15 s."""
     # Pages are prepared and written in threads; one record is not to wait for all of their turns.
     sys.setswitchinterval(SWITCH_SECONDS)
-    async with present(parts.database, parts.owner, ["worker"], parts.clock, parts.ground.vault):
+    async with present(parts.database, parts.owner, Roles("worker"), parts.clock, parts.ground.vault):
         log.info("worker.ready", owner=parts.owner)
         deps = parts.deps(stop.is_set)
         slices = parts.settings.slices
@@ -83,38 +83,45 @@ async def run_worker(parts: Parts, stop: asyncio.Event) -> None:
 
 async def run_scheduler(parts: Parts, stop: asyncio.Event) -> None:
     """Open what falls due and publish what happened, until `stop`."""
-    async with present(parts.database, parts.owner, ["scheduler", "relay"], parts.clock, parts.ground.vault):
-        await schedule_and_relay(parts, stop, stop)
+    roles = Roles("scheduler", "relay")
+    async with present(parts.database, parts.owner, roles, parts.clock, parts.ground.vault):
+        await schedule_and_relay(parts, roles, stop, stop)
 
 
-async def schedule_and_relay(parts: Parts, stop: asyncio.Event, last: asyncio.Event) -> None:
-    """The ticks and webhooks until `stop`, the relay until `last`, to tell of what ended in between."""
+async def schedule_and_relay(parts: Parts, roles: Roles, stop: asyncio.Event, last: asyncio.Event) -> None:
+    """The ticks and webhooks until `stop`, the relay until `last`, to tell of what ended in between.
+
+    One that fails by a defect is begun again, and the others do not notice.
+    """
     days = parts.settings.keep_tombstones
     tombstones = timedelta(days=days) if days is not None else None
     scheduler = Scheduler(parts.database, parts.ground.tables, parts.queue, tombstones)
     ears = Ears(parts.redis, RUNG, TOLD)
+
+    async def relay() -> None:
+        await Relay(parts.database, parts.redis, parts.owner, ears).run(last)
+
+    async def sending() -> None:
+        await _sender(parts, ears).run(stop)
+
+    async def triggers() -> None:
+        await Triggers(parts.database, parts.ground.tables, parts.redis, parts.queue, parts.owner).run(stop)
+
     hearing = asyncio.create_task(ears.listen())
-    relay = asyncio.create_task(Relay(parts.database, parts.redis, parts.owner, ears).run(last))
-    sending = asyncio.create_task(_sender(parts, ears).run(stop))
-    taking = Triggers(parts.database, parts.ground.tables, parts.redis, parts.queue, parts.owner)
-    triggers = asyncio.create_task(taking.run(stop))
+    kept = [
+        asyncio.create_task(keep(roles, "relay", relay, last)),
+        asyncio.create_task(keep(roles, "webhooks out", sending, stop)),
+        asyncio.create_task(keep(roles, "triggers", triggers, stop)),
+    ]
     scheduler.start()
     log.info("scheduler.ready")
     try:
-        stopped = asyncio.create_task(stop.wait())
-        # These end before their time only by a defect, which must not go unnoticed.
-        await asyncio.wait([stopped, relay, sending, triggers], return_when=asyncio.FIRST_COMPLETED)
+        await stop.wait()
         scheduler.stop()
-        stopped.cancel()
-        await asyncio.gather(relay, sending, triggers)
-    except SQLAlchemyError as e:
-        # Its lease could not be given back and runs out by itself.
-        log.warning("relay.not_ended", error=str(e))
+        await asyncio.gather(*kept)
     finally:
-        relay.cancel()
-        sending.cancel()
-        triggers.cancel()
-        hearing.cancel()
+        for task in (*kept, hearing):
+            task.cancel()
     log.info("scheduler.stopped")
 
 

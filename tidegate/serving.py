@@ -13,9 +13,11 @@ from api.context import Context
 from api.metrics import own_numbers
 from api.patience import hang_up_on_the_silent
 from config.secret import Secret
-from config.settings import ANY_ADDRESS, Settings, SettingsError, admin_key
+from config.settings import ANY_ADDRESS, Settings, admin_key
 from tidegate.compose import Parts
+from tidegate.keeping import Roles
 from tidegate.presence import present, readiness
+from tidegate.room import Room, listen
 
 log = structlog.get_logger()
 
@@ -36,8 +38,14 @@ def known_admin_key(settings: Settings) -> Secret:
 
 
 @asynccontextmanager
-async def serving(parts: Parts, needed: Sequence[str], stop: asyncio.Event) -> AsyncIterator[str]:
-    """Serve the API meanwhile, until `stop`; its URL. `needed` are the roles that `/readyz` speaks of."""
+async def serving(
+    parts: Parts, needed: Sequence[str], here: Roles, stop: asyncio.Event, room: Room | None = None
+) -> AsyncIterator[str]:
+    """Serve the API meanwhile, until `stop`; its URL. `needed` are the roles that `/readyz` speaks of, and
+    `here` those of this process.
+
+    `room` answered on the port until now.
+    """
     settings = parts.settings
     key = known_admin_key(settings)
     parts.ground.redactor.register(key.reveal())
@@ -48,7 +56,7 @@ async def serving(parts: Parts, needed: Sequence[str], stop: asyncio.Event) -> A
         vault=parts.ground.vault,
         bell=parts.queue,
         admin_key=key,
-        ready=readiness(parts.database, needed),
+        ready=readiness(parts.database, needed, here),
         public_url=settings.reached_at,
         metrics=own_numbers(),
         redis_answers=parts.queue.answers,
@@ -59,14 +67,9 @@ async def serving(parts: Parts, needed: Sequence[str], stop: asyncio.Event) -> A
     assert runner.server is not None
     waiting = asyncio.create_task(hang_up_on_the_silent(runner.server, app[HEARD]))
     try:
-        site = web.TCPSite(runner, settings.host, settings.port, reuse_address=True)
-        try:
-            await site.start()
-        except OSError as e:
-            raise SettingsError(
-                f"TIDEGATE_HOST and TIDEGATE_PORT: {settings.host}:{settings.port} cannot be listened on "
-                f"({e.strerror}); is another Tidegate running?"
-            ) from None
+        if room is not None:
+            await room.close()
+        await listen(runner, settings)
         url = _url(settings.host, runner.addresses[0][1])
         log.info("api.ready", url=url)
         closing = asyncio.create_task(_close_on(stop, context, runner))
@@ -92,10 +95,11 @@ def _url(host: str, port: int) -> str:
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
-async def run_api(parts: Parts, stop: asyncio.Event) -> None:
+async def run_api(parts: Parts, stop: asyncio.Event, room: Room | None = None) -> None:
     """Serve the API alone until `stop`."""
+    roles = Roles("api")
     async with (
-        present(parts.database, parts.owner, ["api"], parts.clock, parts.ground.vault),
-        serving(parts, ["api"], stop),
+        present(parts.database, parts.owner, roles, parts.clock, parts.ground.vault),
+        serving(parts, ["api"], roles, stop, room),
     ):
         await stop.wait()

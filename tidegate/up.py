@@ -10,8 +10,11 @@ from config.logs import Redactor
 from config.settings import Settings
 from tidegate.commands.session import run
 from tidegate.compose import Parts, open_all
+from tidegate.fitting import until_it_fits
+from tidegate.keeping import Roles
 from tidegate.presence import ROLES, present
 from tidegate.roles import schedule_and_relay, stop_on_signals
+from tidegate.room import Room
 from tidegate.serving import serving
 from tidegate.workers import Workers
 
@@ -30,24 +33,30 @@ def main(early: Sequence[Popen[bytes]]) -> None:
 async def up(settings: Settings, redactor: Redactor, early: Sequence[Popen[bytes]] = ()) -> None:
     """Run everything until SIGTERM or SIGINT, then end within 20 s and leave no process behind."""
     with stop_on_signals() as stop:
-        async with open_all(settings, redactor) as parts:
+        async with Room(settings) as room:
+            await until_it_fits(settings, stop, room.tell)
             if not stop.is_set():
-                await run_everything(parts, stop, early)
+                async with open_all(settings, redactor) as parts:
+                    if not stop.is_set():
+                        await run_everything(parts, stop, early, room)
     log.info("up.stopped")
 
 
-async def run_everything(parts: Parts, stop: asyncio.Event, early: Sequence[Popen[bytes]] = ()) -> None:
-    """All roles on these parts until `stop`. A role that fails by a defect ends them all."""
+async def run_everything(
+    parts: Parts, stop: asyncio.Event, early: Sequence[Popen[bytes]] = (), room: Room | None = None
+) -> None:
+    """All roles on these parts until `stop`. One that fails is begun again, and the others live on."""
     settings = parts.settings
     told = parts.redis_url if settings.redis_url is None else None
+    roles = Roles("api", "scheduler", "relay")
     async with (
-        present(parts.database, parts.owner, ["api", "scheduler", "relay"], parts.clock, parts.ground.vault),
-        serving(parts, ROLES, stop),
+        present(parts.database, parts.owner, roles, parts.clock, parts.ground.vault),
+        serving(parts, ROLES, roles, stop, room),
         asyncio.TaskGroup() as group,
     ):
         last = asyncio.Event()
-        group.create_task(schedule_and_relay(parts, stop, last))
-        group.create_task(_workers_first(Workers(settings.workers, told, early), stop, last))
+        group.create_task(schedule_and_relay(parts, roles, stop, last))
+        group.create_task(_workers_first(Workers(settings.workers, told, early, roles), stop, last))
 
 
 async def _workers_first(workers: Workers, stop: asyncio.Event, last: asyncio.Event) -> None:

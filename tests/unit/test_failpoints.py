@@ -51,6 +51,14 @@ def test_a_failure_looks_like_a_server_that_is_away_and_happens_once() -> None:
     armed(Step.EVENT_SENT)
 
 
+def test_what_breaks_stays_broken() -> None:
+    armed = Armed("event_sent:2:break")
+    armed(Step.EVENT_SENT)
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            armed(Step.EVENT_SENT)
+
+
 @pytest.mark.parametrize(
     "text", ["page_written", "page:1:kill", "page_written:0x1:kill", "page_written:1:burn"]
 )
