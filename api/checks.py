@@ -78,6 +78,7 @@ async def unsaved(call: Call[TriedConnection, Nothing]) -> Tried:
 
 async def try_saved(context: Context, connection: Connection) -> Tried:
     """What the remote of a stored connection answers now."""
+    context.pace.take(context.caller.actor)
     await _noted(context, connection.id, connection.name)
     return await _tested(context, connection)
 
@@ -87,6 +88,7 @@ async def try_unsaved(context: Context, tried: Wanted, auth: Auth | None = None)
 
     Raises 422 for what could not be made at all.
     """
+    context.pace.take(context.caller.actor)
     async with context.database.read() as connection:
         checked = await wanted.check(connection, context.remotes.adapters, tried, context.caller)
         now = await clock(connection)

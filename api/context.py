@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from api.access import NOBODY, Caller
 from api.inbox import Inbox
 from api.keyring import Keyring
+from api.pace import Pace
 from api.pulse import Pulse
 from api.scrapes import Scrapes
 from config.secret import Secret
@@ -55,9 +56,10 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     stopping: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     #: How often it is written when keys were last used.
     note_seconds: float = 10.0
-    #: Tests of connections: how long one may take, and how many may run at once.
+    #: Tests of connections: how long one may take, how many may run at once, and how fast they follow.
     check_seconds: float = 60.0
     checks: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(16))
+    pace: Pace = msgspec.field(default_factory=Pace)
     #: Live events: how often the database is looked at, how often a silent line is kept awake, how many.
     poll_seconds: float = 0.05
     ping_seconds: float = 15.0

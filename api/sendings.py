@@ -196,6 +196,7 @@ async def get(call: Call[Nothing, Nothing]) -> DeliveryDetail:
 @asynccontextmanager
 async def _limited(context: Context) -> AsyncIterator[None]:
     """A request to somebody, and a limited number of them at once. Raises 429."""
+    context.pace.take(context.caller.actor)
     if context.checks.locked():
         detail = "Too many requests to others are running; try again."
         raise ProblemError(429, detail, headers={"Retry-After": "1"})

@@ -88,7 +88,9 @@ async def check(
     wrong += _census(wanted)
     place = place_of(adapters, wanted)
     await _credential(connection, adapter, wanted, wrong, caller)
-    if before is None or sends(adapters, before) != (wanted.credential_id, place):
+    # Of a credential that is not there for this caller nothing more is said: not that it is.
+    usable = not any(error.field == "credential_id" for error in wrong)
+    if usable and (before is None or sends(adapters, before) != (wanted.credential_id, place)):
         problem = await binding.problem(connection, wanted.credential_id, place, caller)
         wrong += [FieldError("credential_id", problem)] if problem else []
     await _project(connection, wanted, wrong, caller)

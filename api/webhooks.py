@@ -156,6 +156,7 @@ def _registrar(context: Context) -> Registrar:
 @asynccontextmanager
 async def _limited(context: Context) -> AsyncIterator[None]:
     """A request to a remote, for a limited time, and a limited number of them at once. Raises 429."""
+    context.pace.take(context.caller.actor)
     if context.checks.locked():
         detail = "Too many requests to remotes are running; try again."
         raise ProblemError(429, detail, headers={"Retry-After": "1"})

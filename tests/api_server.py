@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from adapters.base import Adapter
 from api.app import Context, make_app
+from api.pace import Pace
 from api.routes import ROUTES
 from config.secret import Secret
 from store.database import Database
@@ -137,6 +138,7 @@ async def serving_api(
             admin_key=Secret(ADMIN_KEY),
             ready=ready,
             public_url=PUBLIC_URL,
+            pace=Pace(at_once=10_000),
         )
         context = replace(context, **values)
         runner = web.AppRunner(make_app(context), access_log=None, shutdown_timeout=2)
