@@ -21,9 +21,10 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 def doctor(json_: bool) -> None:
     """Look for what is wrong with this installation, and say what to do.
 
-    Looks at the settings and who may read them, the data folder and its keys, the database and its shape, the
-    clock, Redis, the processes, the queue, and the connections that need a person. Nothing is changed or
-    started.
+    Looks at the settings and who may read them, the data folder and its keys, the database, its shape and
+    whether it takes writes, Redis and its memory, the clocks of all three, stored secrets, the processes, the
+    queue, connections that need a person or are behind, the servers they read from (50 at most, without a
+    credential), webhooks, subscriptions and what is in quarantine. Nothing is changed or started.
 
     Exit codes: 0 nothing fails (there may be warnings), 1 something does.
     """

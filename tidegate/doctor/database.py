@@ -1,7 +1,8 @@
 """The database: reachable, of the right shape, sealed with our key, of the same time."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -9,24 +10,23 @@ from sqlalchemy import column, select, table, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.http import utc_now
+from config.logs import Redactor
 from config.settings import Settings, vault_keys
 from config.vault import Vault
 from store.database import Database, clock
 from store.instance import VAULT
 from store.migrate import HEAD, is_current
 from store.schema import instance
+from tidegate.doctor import server
+from tidegate.doctor.clocks import compared
 from tidegate.doctor.finding import Finding, Redact, fail, ok, warn
-
-#: Clocks that differ by so many seconds make times in logs and in the database hard to compare.
-CLOCK_SECONDS = 5.0
 
 _VERSIONS = table("alembic_version", column("version_num"))
 
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, redact: Redact
+    settings: Settings, redact: Redact, now: Callable[[], datetime]
 ) -> AsyncIterator[tuple[Database | None, Sequence[Finding]]]:
     """The database if it can be used, and what was found. One that is not there yet is not made."""
     missing = missing_file(settings)
@@ -36,18 +36,24 @@ async def opened(
         return
     database = Database(settings.async_database_url.reveal(), settings.database_schema, pool=2)
     try:
-        reached, found = await _reach(database, settings, redact)
+        reached, found = await _reach(database, settings, redact, now)
         yield (database if reached else None), found
     finally:
         await database.close()
 
 
-async def _reach(database: Database, settings: Settings, redact: Redact) -> tuple[bool, Sequence[Finding]]:
+async def _reach(
+    database: Database, settings: Settings, redact: Redact, now: Callable[[], datetime]
+) -> tuple[bool, Sequence[Finding]]:
     """Whether the tables are there to be read, and what was found."""
     try:
         async with database.read() as connection:
             found = [ok("database", await _version(connection, database))]
-            found.append(await _time(connection))
+            found.append(compared("clock", "The database", now(), await clock(connection)))
+            found += await (
+                server.sqlite(connection) if database.is_sqlite else server.postgresql(connection)
+            )
+        found.append(await server.writable(database))
         if not await is_current(database):
             async with database.read() as connection:
                 return False, [*found, await _shape(connection, database)]
@@ -78,14 +84,6 @@ async def _version(connection: AsyncConnection, database: Database) -> str:
     if database.is_sqlite:
         return f"SQLite {version} answers."
     return f"PostgreSQL {version} answers; everything is in its schema {database.schema}."
-
-
-async def _time(connection: AsyncConnection) -> Finding:
-    differs = (await clock(connection) - utc_now()).total_seconds()
-    if abs(differs) > CLOCK_SECONDS:
-        said = f"This machine's clock and the database's differ by {abs(differs):.0f} s."
-        return warn("clock", said, "Let both follow a time server (NTP).")
-    return ok("clock", "This machine and the database agree.")
 
 
 async def _shape(connection: AsyncConnection, database: Database) -> Finding:
@@ -120,3 +118,11 @@ async def _key(connection: AsyncConnection, settings: Settings) -> Finding:
         return ok("secret key", "It is the one that the secrets in the database were sealed with.")
     said = "The secrets in the database were sealed with another key: nothing will start."
     return fail("secret key", said, "Give the right key.")
+
+
+def vault(settings: Settings, redactor: Redactor) -> Vault | None:
+    """What opens the stored secrets; None where there is no key, which is then told by itself."""
+    given = settings.secret_key is not None or (settings.data_dir / "secret.key").is_file()
+    if not given or (settings.secret_key is None and settings.database_url is not None):
+        return None
+    return Vault(vault_keys(settings), redactor.register)

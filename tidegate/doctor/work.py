@@ -10,6 +10,7 @@ from store import claims, connections, outbox, processes, syncs
 from store.connections import Connection
 from store.database import Database, clock
 from store.schema import connections as table
+from store.staleness import staleness
 from tidegate.commands.show import span
 from tidegate.doctor.finding import Finding, fail, ok, warn
 from tidegate.presence import ROLES
@@ -20,6 +21,9 @@ LATE, TOO_LATE = 60.0, 600.0
 BEHIND = 30.0
 MOST = 1000
 SHOWN = 20
+#: Intervals since the last success, and how many such connections are named.
+FAR_BEHIND = 3
+WORST = 5
 
 
 async def look(database: Database) -> Sequence[Finding]:
@@ -32,6 +36,7 @@ async def look(database: Database) -> Sequence[Finding]:
             await _queue(connection, now),
             await _events(connection, now),
             *await _connections(connection),
+            *await _behind(connection),
         ]
 
 
@@ -68,6 +73,19 @@ async def _events(connection: AsyncConnection, now: datetime) -> Finding:
         said = f"The oldest unpublished event has waited for {span(late)}."
         return warn("events", said, "The relay runs in `tidegate up` and `tidegate scheduler`: look there.")
     return ok("events", "All are published.")
+
+
+async def _behind(connection: AsyncConnection) -> Sequence[Finding]:
+    """Connections that missed intervals of theirs, whatever the reason is."""
+    found = await staleness(connection, WORST, (FAR_BEHIND,))
+    late = [one for one in found.worst if one.ratio > FAR_BEHIND]
+    if not late:
+        return [ok("staleness", "No connection is more than 3 of its intervals behind.")]
+    named = ", ".join(f"{one.name} ({one.id}: {one.ratio:.0f} intervals)" for one in late)
+    said = f"{found.above[FAR_BEHIND]} connections are more than 3 intervals behind, the furthest: {named}."
+    return [
+        warn("staleness", said, "`tidegate connections show ID` says why; processes and queue are above.")
+    ]
 
 
 async def _connections(connection: AsyncConnection) -> Sequence[Finding]:
