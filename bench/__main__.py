@@ -1,4 +1,4 @@
-"""`make bench`: syncs beside the bare pipeline, how quickly webhooks land, and bursts, on each database."""
+"""`make bench`: syncs beside the bare pipeline, webhooks, fairness and scale, on each database."""
 
 import argparse
 import asyncio
@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import structlog
 
-from bench import webhooks
+from bench import fairness, scale, stage, webhooks
 from bench.bare import Nowhere, Postgres, Sqlite, run
 from bench.product import open_product
 from bench.remote import jira_process
@@ -25,6 +25,8 @@ from bench.requests import print_requests
 from store.database import Database
 
 POSTGRES = "TIDEGATE_TEST_POSTGRES"
+#: `scale` is ticks, rate and hour.
+WHAT = ("all", "syncs", "requests", "webhooks", "fairness", "scale", "ticks", "rate", "hour")
 
 
 async def measured(work: Callable[[], Awaitable[object]]) -> float:
@@ -111,14 +113,19 @@ async def told(kinds: Sequence[str], issues: int) -> None:
             await webhooks.burst(kind, remote)
 
 
-async def main(what: str, issues: int, rounds: int, hooked: int) -> None:
-    kinds = ["sqlite", *(["postgres"] if os.environ.get(POSTGRES) else [])]
+async def main(asked: argparse.Namespace) -> None:
+    what, kinds = asked.what, asked.on or stage.kinds()
     if what in ("all", "syncs"):
-        await syncs(kinds, issues, rounds)
+        await syncs(kinds, asked.issues, asked.rounds)
     if what in ("all", "requests"):
         await print_requests()
     if what in ("all", "webhooks"):
-        await told(kinds, hooked)
+        await told(kinds, asked.hooked)
+    if what in ("all", "fairness"):
+        for kind in kinds:
+            await fairness.neighbours(kind, asked.giant, asked.small)
+    if what in ("all", "scale", "ticks", "rate", "hour"):
+        await scale.measure(what, kinds, asked.connections, asked.minutes, asked.workers)
     if not os.environ.get(POSTGRES):
         print(f"\nPostgreSQL was not measured: {POSTGRES} is not set.")
 
@@ -126,9 +133,16 @@ async def main(what: str, issues: int, rounds: int, hooked: int) -> None:
 if __name__ == "__main__":
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["all", "syncs", "requests", "webhooks"], default="all")
+    parser.add_argument("what", nargs="?", choices=WHAT, default="all")
+    parser.add_argument("--on", action="append", choices=["sqlite", "postgres"], help="only this database")
     parser.add_argument("--issues", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--hooked", type=int, default=50_000, help="issues while webhooks come")
-    asked = parser.parse_args()
-    sys.exit(asyncio.run(main(asked.what, asked.issues, asked.rounds, asked.hooked)))
+    parser.add_argument("--giant", type=int, default=200_000, help="fairness: issues of the large connection")
+    parser.add_argument("--small", type=int, default=50, help="fairness: small connections")
+    parser.add_argument(
+        "--connections", type=int, default=100_000, help="scale: connections due over an hour"
+    )
+    parser.add_argument("--minutes", type=float, default=5.0, help="scale: how much of the hour is measured")
+    parser.add_argument("--workers", type=int, default=1, help="scale: worker processes in that hour")
+    sys.exit(asyncio.run(main(parser.parse_args())))

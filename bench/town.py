@@ -68,7 +68,7 @@ class Town:
 
 
 @asynccontextmanager
-async def open_town(kind: str) -> AsyncIterator[Town]:
+async def open_town(kind: str, workers: int = 1) -> AsyncIterator[Town]:
     """`tidegate up` on an empty database of either kind, ended and removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as name:
         folder = Path(name)
@@ -81,6 +81,7 @@ async def open_town(kind: str) -> AsyncIterator[Town]:
             "TIDEGATE_SECRET_KEY": "a key for benchmarks only",
             "TIDEGATE_ALLOW_NETWORKS": "127.0.0.1/32",
             "TIDEGATE_LOG_LEVEL": "warning",
+            "TIDEGATE_WORKERS": str(workers),
         }
         async with _schema(kind, environ):
             process = await asyncio.create_subprocess_exec(

@@ -69,6 +69,8 @@ class Remote(ABC):
         self.clock = clock or Clock()
         self.latency = latency
         self.ledger: list[Seen] = []
+        #: How many requests are being answered, and the most that ever were at the same time.
+        self.here = self.most = 0
         self.faults: list[Fault] = []
         self.url = ""
         self._runner: web.AppRunner | None = None
@@ -103,6 +105,14 @@ class Remote(ABC):
 
     @web.middleware
     async def _observe(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self.here += 1
+        self.most = max(self.most, self.here)
+        try:
+            return await self._answered(request, handler)
+        finally:
+            self.here -= 1
+
+    async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         body = await request.read()
         # raw_path keeps the percent-encoding, which is part of what the vendors' servers see.
         path = request.raw_path.partition("?")[0]
