@@ -21,8 +21,8 @@ from store.syncs import Ring, Trigger
 
 log = structlog.get_logger()
 
-#: Claimed in one tick at most; the next tick takes the rest.
-BATCH = 500
+#: Claimed at once, and rung for, before the next.
+BATCH = 50
 #: The frequency of a connection whose own is not understood any more.
 UNKNOWN = timedelta(hours=1)
 

@@ -11,13 +11,14 @@ from sqlalchemy.engine import Connection as SqlConnection
 
 from scheduler import upkeep
 from scheduler.due import open_due, open_looks
+from scheduler.scheduler import Scheduler
 from store import connections, syncs
 from store.connections import Connection
 from store.database import Database, clock, now
 from store.health import Problem
 from store.schema import connections as connections_table
 from store.schema import syncs as syncs_table
-from store.syncs import Sync
+from store.syncs import Ring, Sync
 from tests.adapter_double import Script, thing
 from tests.engine import connect, connection_row, minutes, set_connection
 from tests.house import House
@@ -287,3 +288,28 @@ async def test_a_limit_that_is_over_is_told(engine: House) -> None:
     await set_connection(engine, made.id, limited_until=now(-1), health="rate_limited")
     assert await upkeep.settle_stale(engine.database) == 1
     assert (await engine.get(made.id)).health == "pending"
+
+
+async def test_many_that_are_due_are_all_opened_in_one_tick_and_the_first_rung_for_before_the_last(
+    engine: House,
+) -> None:
+    count = 120
+    for number in range(count):
+        await connect_due(engine, number)
+    rung: list[int] = []
+    open_then: list[int] = []
+
+    class Bell:
+        async def ring(self, rings: Sequence[Ring]) -> None:
+            rung.extend(ring.sync_id for ring in rings)
+            open_then.append(len(await all_syncs(engine)))
+
+        async def ring_check(self, connection_id: int) -> None:
+            raise AssertionError
+
+        async def ring_webhook(self, connection_id: int) -> None:
+            raise AssertionError
+
+    await Scheduler(engine.database, engine.deps.tables, Bell()).tick()
+    assert len(set(rung)) == count
+    assert open_then[0] <= 50
