@@ -135,7 +135,9 @@ async def again(context: Context, subscription_id: int, delivery_id: int) -> Red
             raise not_found("delivery", delivery_id)
         event = await outbox.at_position(connection, before.position)
         if event is None:
-            raise ProblemError(409, "This event is older than 7 days and no longer kept.")
+            raise ProblemError(
+                409, "This event is no longer kept: TIDEGATE_KEEP_EVENTS says for how long it is."
+            )
         actor = context.caller.actor
         await audit.write(connection, actor, "redeliver", "subscription", subscription_id, name=one.name)
     outcome = await _delivered(context, one, event.uid, dressed(event))
@@ -317,6 +319,6 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         query=Nothing,
         answer=Redelivered,
         names=_NAMES,
-        problems={**_BUSY, 409: "The event is older than 7 days and no longer kept."},
+        problems={**_BUSY, 409: "The event is no longer kept."},
     ),
 )

@@ -85,6 +85,22 @@ SETTINGS: Mapping[str, About] = {
         "365",
         "for ever",
     ),
+    "keep_events": About(
+        "Days for which published events can be replayed and the log of webhooks out is kept; 4 to 90.", "14"
+    ),
+    "keep_syncs": About(
+        "Days for which syncs that ended are kept, besides the last of each connection; 1 to 3650.", "30"
+    ),
+    "keep_deliveries": About(
+        "Days for which a webhook that comes in once more is recognised; 4 to 90.", "14"
+    ),
+    "keep_audit": About("Days for which entries of the audit log are kept; 30 to 3650.", "1000"),
+    "keep_debug_log": About("Days for which lines of debug logs are kept; 1 to 30.", "2"),
+    "keep_quarantine": About(
+        "Days for which what will never be read stays in quarantine: of removed connections and of records "
+        "that are gone; 1 to 365.",
+        "7",
+    ),
     "migrate": About(
         "Whether a start brings an older database to the shape of its version. With no, processes wait until "
         "tidegate migrate has done so.",

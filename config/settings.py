@@ -55,6 +55,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host_requests: int | None = None
     host_rate: float | None = None
     keep_tombstones: int | None = None
+    keep_events: int = 7
+    keep_syncs: int = 90
+    keep_deliveries: int = 7
+    keep_audit: int = 400
+    keep_debug_log: int = 7
+    keep_quarantine: int = 30
     migrate: bool = True
 
     @property
@@ -131,6 +137,12 @@ def load(environ: Mapping[str, str], file: Path | None = None) -> Settings:
         host_requests=_value(given, "host_requests", values.host_requests, None),
         host_rate=_value(given, "host_rate", values.host_rate, None),
         keep_tombstones=_value(given, "keep_tombstones", values.tombstone_days, None),
+        keep_events=_value(given, "keep_events", values.event_days, 7),
+        keep_syncs=_value(given, "keep_syncs", values.sync_days, 90),
+        keep_deliveries=_value(given, "keep_deliveries", values.delivery_days, 7),
+        keep_audit=_value(given, "keep_audit", values.audit_days, 400),
+        keep_debug_log=_value(given, "keep_debug_log", values.debug_log_days, 7),
+        keep_quarantine=_value(given, "keep_quarantine", values.quarantine_days, 30),
         migrate=_value(given, "migrate", values.yes_or_no, True),
     )
     if settings.is_sqlite and settings.workers > MOST_SQLITE_WORKERS:

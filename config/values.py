@@ -2,6 +2,7 @@
 
 import re
 import ssl
+from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -133,6 +134,27 @@ def tombstone_days(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) < SHORTEST_TOMBSTONE_DAYS:
         raise ValueError(f"needed is a number of days, at least {SHORTEST_TOMBSTONE_DAYS}")
     return int(text)
+
+
+def _days(least: int, most: int) -> Callable[[str], int]:
+    """A number of days within bounds."""
+
+    def days(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,5}", text) or not least <= int(text) <= most:
+            raise ValueError(f"needed is a number of days, {least} to {most}")
+        return int(text)
+
+    return days
+
+
+#: Webhooks out are tried for more than three days, and need their event for so long.
+event_days = _days(4, 90)
+sync_days = _days(1, 3650)
+#: Senders repeat a webhook for days.
+delivery_days = _days(4, 90)
+audit_days = _days(30, 3650)
+debug_log_days = _days(1, 30)
+quarantine_days = _days(1, 365)
 
 
 def public_url(text: str) -> str:

@@ -35,7 +35,7 @@ UNWRITTEN = 1000
 
 _EXHAUSTED = "Nothing arrived for more than 3 days: {error}"
 _REFUSED = "An event was refused {count} times, and nothing else arrived meanwhile: {error}"
-_FORGOTTEN = "The event is older than 7 days and no longer kept."
+_FORGOTTEN = "The event is no longer kept: TIDEGATE_KEEP_EVENTS says for how long it is."
 _TOO_MANY = "Given up early: too many events are refused at once."
 _SWITCH_ON = "See to the endpoint, then switch the subscription on again: it goes on where it stopped."
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from scheduler.due import open_due, open_looks
-from scheduler.upkeep import checks_due, forget, reap, settle_stale, webhooks_due
+from scheduler.upkeep import Kept, checks_due, forget, reap, settle_stale, webhooks_due
 from store.database import Database
 from store.purge import purge_some
 from store.streams import StreamTables
@@ -49,13 +49,13 @@ class Scheduler:
     """Runs the ticks of one process until it is stopped. Any number of them may run side by side."""
 
     def __init__(
-        self, database: Database, tables: StreamTables, bell: Bell, tombstones: timedelta | None = None
+        self, database: Database, tables: StreamTables, bell: Bell, kept: Kept | None = None
     ) -> None:
-        """`tombstones` is how long they are kept; None is for ever."""
+        """`kept` is how long things are."""
         self._database = database
         self._tables = tables
         self._bell = bell
-        self._tombstones = tombstones
+        self._kept = kept
         self._clock = AsyncIOScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
@@ -112,7 +112,7 @@ class Scheduler:
             await self._bell.ring_webhook(connection_id)
 
     async def forget(self) -> None:
-        await forget(self._database, self._tables, self._tombstones)
+        await forget(self._database, self._tables, self._kept)
 
     async def tally(self) -> None:
         """Count what ended, for as long as a tick may take; the next goes on."""

@@ -2,7 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
+import msgspec
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,32 +24,29 @@ from store import (
 from store.database import Database, clock, now
 from store.schema import connections as table
 from store.schema import host_pauses, processes
-from store.streams import StreamTables
+from store.streams import StreamTable, StreamTables
 from store.syncs import Ring
 
 RINGS = 500
-EVENTS_KEPT = timedelta(days=7)
-SYNCS_KEPT = timedelta(days=90)
-DELIVERIES_KEPT = timedelta(days=7)
 WEBHOOKS_AGAIN = timedelta(hours=1)
 PROCESSES_KEPT = timedelta(hours=1)
-QUARANTINE_KEPT = timedelta(days=30)
-#: Records deleted in one transaction; others write in between.
-TOMBSTONES = 500
-#: Of other things so many are forgotten in one transaction.
+#: So many are forgotten in one transaction; others write in between.
 AT_ONCE = 500
 _BATCH = 200
 
 Forgets = Callable[[AsyncConnection, datetime, int], Awaitable[int]]
-_FORGOTTEN: Sequence[tuple[Forgets, timedelta]] = (
-    (outbox.forget, EVENTS_KEPT),
-    (syncs.forget, SYNCS_KEPT),
-    (deliveries.forget, DELIVERIES_KEPT),
-    (sendings.forget, DELIVERIES_KEPT),
-    (idempotency.forget, idempotency.KEPT),
-    (audit.forget, audit.KEPT),
-    (debug_log.forget, debug_log.KEPT),
-)
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """How long things are kept. With `events` goes the log of webhooks out; None is for ever."""
+
+    events: timedelta = timedelta(days=7)
+    syncs: timedelta = timedelta(days=90)
+    deliveries: timedelta = timedelta(days=7)
+    audit: timedelta = audit.KEPT
+    debug_log: timedelta = debug_log.KEPT
+    quarantine: timedelta = timedelta(days=30)
+    tombstones: timedelta | None = None
 
 
 async def reap(database: Database) -> Sequence[Ring]:
@@ -113,41 +112,58 @@ async def webhooks_due(database: Database) -> Sequence[int]:
     return given
 
 
-async def forget(
-    database: Database, tables: StreamTables | None = None, tombstones: timedelta | None = None
-) -> None:
+async def forget(database: Database, tables: StreamTables | None = None, kept: Kept | None = None) -> None:
     """Delete what is past keeping, some of each kind at a time: events, syncs, deliveries, answers, entries
     of the audit log, processes long gone, debug logs; with the `tables` what is in quarantine for nothing,
     and tombstones that are older than they are to become.
     """
-    for kind, kept in _FORGOTTEN:
-        await _forget_all(database, kind, kept)
+    kept = kept or Kept()
+    kinds: Sequence[tuple[Forgets, timedelta]] = (
+        (outbox.forget, kept.events),
+        (syncs.forget, kept.syncs),
+        (deliveries.forget, kept.deliveries),
+        (sendings.forget, kept.events),
+        (idempotency.forget, idempotency.KEPT),
+        (audit.forget, kept.audit),
+        (debug_log.forget, kept.debug_log),
+    )
+    for kind, age in kinds:
+        await _forget_all(database, kind, age)
     async with database.write() as connection:
         await _forget_processes(connection)
     await _forget_long_debug_logs(database)
     if tables is not None:
-        await _forget_records(database, tables, tombstones)
-
-
-async def _forget_records(database: Database, tables: StreamTables, tombstones: timedelta | None) -> None:
-    async with database.write() as connection:
-        at = await clock(connection)
-        await retention.forget_quarantine(connection, tables.all(), at - QUARANTINE_KEPT, TOMBSTONES)
-    if tombstones is None:
-        return
-    for stream in tables.all():
-        forgotten = TOMBSTONES
-        while forgotten == TOMBSTONES:
-            async with database.write() as connection:
-                forgotten = await retention.forget_tombstones(connection, stream, at - tombstones, TOMBSTONES)
+        await _forget_all(database, partial(_forget_quarantine, tables), kept.quarantine)
+        if kept.tombstones is not None:
+            before = await database.time() - kept.tombstones
+            for stream in tables.all():
+                await _forget_tombstones(database, stream, before)
 
 
 async def _forget_all(database: Database, kind: Forgets, kept: timedelta) -> None:
     """All of a kind that is past keeping, however much that is: others write in between."""
     forgotten = AT_ONCE
-    while forgotten == AT_ONCE:
+    while forgotten >= AT_ONCE:
         async with database.write() as connection:
             forgotten = await kind(connection, await clock(connection) - kept, AT_ONCE)
+
+
+async def _forget_quarantine(
+    tables: StreamTables, connection: AsyncConnection, before: datetime, limit: int
+) -> int:
+    return await retention.forget_quarantine(connection, tables.all(), before, limit)
+
+
+async def _forget_tombstones(database: Database, stream: StreamTable, before: datetime) -> None:
+    last = retention.FIRST
+    while True:
+        async with database.read() as connection:
+            places = await retention.old_tombstones(connection, stream, before, last, AT_ONCE)
+        if not places:
+            return
+        async with database.write() as connection:
+            await retention.forget_tombstones(connection, stream, before, places)
+        last = places[-1]
 
 
 async def _forget_long_debug_logs(database: Database) -> None:

@@ -1,33 +1,54 @@
 """Records that nobody needs any more: tombstones past keeping, and what is in quarantine for nothing."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import exists, select, tuple_
+from sqlalchemy import and_, exists, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql import ColumnElement
 
 from store.schema import connections, quarantine
 from store.streams import ROTATED, StreamTable
 
+#: A record's connection and key.
+Place = tuple[int, str]
+FIRST: Place = (0, "")
 
-async def forget_tombstones(
-    connection: AsyncConnection, stream: StreamTable, before: datetime, limit: int
-) -> int:
-    """Delete records that are gone since before a time. How many.
 
-    What the remote's own housekeeping discarded is no tombstone: it is kept as history.
+async def old_tombstones(
+    connection: AsyncConnection, stream: StreamTable, before: datetime, after: Place, limit: int
+) -> Sequence[Place]:
+    """Records that are gone since before a time, in the order of their places.
+
+    What the remote's own housekeeping discarded is no tombstone: it is kept as history. No index finds them,
+    so this is not for a transaction that writes.
     """
     c = stream.table.c
-    old = select(c.connection_id, c.key).where(c.gone_at < before, c.gone_reason != ROTATED).limit(limit)
-    gone = await connection.execute(stream.table.delete().where(tuple_(c.connection_id, c.key).in_(old)))
-    return gone.rowcount
+    place = tuple_(c.connection_id, c.key)
+    query = select(c.connection_id, c.key).where(place > after, _is_old(stream, before))
+    rows = await connection.execute(query.order_by(c.connection_id, c.key).limit(limit))
+    return [(number, key) for number, key in rows]
+
+
+async def forget_tombstones(
+    connection: AsyncConnection, stream: StreamTable, before: datetime, places: Sequence[Place]
+) -> None:
+    """Delete these, unless they are back meanwhile."""
+    c = stream.table.c
+    these = stream.table.delete().where(tuple_(c.connection_id, c.key).in_(places))
+    await connection.execute(these.where(_is_old(stream, before)))
+
+
+def _is_old(stream: StreamTable, before: datetime) -> ColumnElement[bool]:
+    c = stream.table.c
+    return and_(c.gone_at < before, c.gone_reason != ROTATED)
 
 
 async def forget_quarantine(
     connection: AsyncConnection, streams: Iterable[StreamTable], before: datetime, limit: int
 ) -> int:
-    """Delete what is in quarantine since before a time and will never be read: of removed connections, and of
-    records that are gone. How many. What may still be read stays, and says that it is missing.
+    """Delete some of what is in quarantine since before a time and will never be read: of connections that are
+    removed, and of records that are gone. How many. What may still be read stays, and says that it is missing.
     """
     q, c = quarantine.c, connections.c
     removed = exists().where(c.id == q.connection_id, c.deleted_at < before)

@@ -11,11 +11,13 @@ from random import Random
 
 import structlog
 
+from config.settings import Settings
 from events.attempt import Courier
 from events.relay import Relay
 from events.webhooks import Sender
 from scheduler.scheduler import Scheduler
 from scheduler.triggers import Triggers
+from scheduler.upkeep import Kept
 from tidegate.compose import Parts
 from tidegate.keeping import Roles, keep
 from tidegate.presence import present
@@ -93,9 +95,7 @@ async def schedule_and_relay(parts: Parts, roles: Roles, stop: asyncio.Event, la
 
     One that fails by a defect is begun again, and the others do not notice.
     """
-    days = parts.settings.keep_tombstones
-    tombstones = timedelta(days=days) if days is not None else None
-    scheduler = Scheduler(parts.database, parts.ground.tables, parts.queue, tombstones)
+    scheduler = Scheduler(parts.database, parts.ground.tables, parts.queue, _kept(parts.settings))
     ears = Ears(parts.redis, RUNG, TOLD)
 
     async def relay() -> None:
@@ -123,6 +123,19 @@ async def schedule_and_relay(parts: Parts, roles: Roles, stop: asyncio.Event, la
         for task in (*kept, hearing):
             task.cancel()
     log.info("scheduler.stopped")
+
+
+def _kept(settings: Settings) -> Kept:
+    tombstones = settings.keep_tombstones
+    return Kept(
+        events=timedelta(days=settings.keep_events),
+        syncs=timedelta(days=settings.keep_syncs),
+        deliveries=timedelta(days=settings.keep_deliveries),
+        audit=timedelta(days=settings.keep_audit),
+        debug_log=timedelta(days=settings.keep_debug_log),
+        quarantine=timedelta(days=settings.keep_quarantine),
+        tombstones=timedelta(days=tombstones) if tombstones is not None else None,
+    )
 
 
 def _sender(parts: Parts, ears: Ears) -> Sender:

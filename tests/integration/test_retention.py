@@ -7,12 +7,21 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, func, insert, select, update
 
-from scheduler.upkeep import forget
+from scheduler.upkeep import Kept, forget
 from store import outbox
 from store.database import Database, clock
 from store.outbox import RELAY
 from store.outgoing import attempts, sendings, subscriptions
-from store.schema import audit, connections, deliveries, idempotency, processes, quarantine, syncs
+from store.schema import (
+    audit,
+    connections,
+    debug_log,
+    deliveries,
+    idempotency,
+    processes,
+    quarantine,
+    syncs,
+)
 from store.schema import outbox as outbox_table
 from tests.house import House, open_house
 from tidegate.demo.remotes.jira import JiraCloud
@@ -75,7 +84,7 @@ async def test_all_that_is_past_keeping_is_forgotten_however_much_it_is(
     """What is made in an hour, of very many connections, must be gone within an hour, too."""
     old = await ago(house, days=100)
     of = {"connection_id": await connect(house, site)}
-    over = {
+    over: dict[str, Any] = {
         "lane": "bulk",
         "trigger": "schedule",
         "scope": "incremental",
@@ -183,8 +192,38 @@ async def test_tombstones_stay_for_ever_or_as_long_as_is_set(
         async with house.database.write() as connection:
             gone = update(table).where(table.c.key == str(issue.id))
             await connection.execute(gone.values(gone_at=at, gone_reason=reason))
-    await forget(house.database, house.deps.tables, timedelta(days=days) if days else None)
+    await forget(house.database, house.deps.tables, Kept(tombstones=timedelta(days=days) if days else None))
     assert await count(house, table) == left
     async with house.database.read() as connection:
         keys = {*(await connection.execute(select(table.c.key))).scalars()}
     assert (str(issues[0].id) in keys) == (days is None)
+
+
+async def test_each_kind_is_kept_for_as_long_as_is_set(house: House, site: JiraCloud) -> None:
+    """What is two days old goes where a day is set, and stays where it is not."""
+    number = await connect(house, site)
+    await house.sync(number)
+    await house.sync(number)
+    at = await ago(house, days=2)
+    row = {"at": at, "actor": "me", "action": "create", "subject": "connection", "detail": {}}
+    await put(house, audit, row)
+    await put(house, deliveries, {"connection_id": number, "uid": "u", "at": at})
+    line = {"connection_id": number, "sync_id": 1, "at": at, "event": "page", "detail": {}}
+    await put(house, debug_log, line)
+    held = {"connection_id": number, "stream": "issues", "key": "1", "reason": "r", "body": "b"}
+    await put(house, quarantine, {**held, "sync_id": 1, "at": at})
+    async with house.database.write() as connection:
+        fence = await outbox.take_duty(connection, RELAY, "me", 60)
+        assert fence is not None
+        await outbox.give_positions(connection, fence)
+        await connection.execute(update(outbox_table).values(at=at))
+        await connection.execute(update(syncs).values(finished_at=at))
+        await connection.execute(update(connections).values(deleted_at=at))
+    tables = (outbox_table, syncs, audit, deliveries, debug_log, quarantine)
+    before = [await count(house, table) for table in tables]
+    await forget(house.database, house.deps.tables)
+    assert [await count(house, table) for table in tables] == before
+    day = timedelta(days=1)
+    short = Kept(events=day, syncs=day, deliveries=day, audit=day, debug_log=day, quarantine=day)
+    await forget(house.database, house.deps.tables, short)
+    assert [await count(house, table) for table in tables] == [0, 1, 0, 0, 0, 0]

@@ -122,6 +122,7 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
             "TIDEGATE_HOST_REQUESTS": "3",
             "TIDEGATE_HOST_RATE": "0.5",
             "TIDEGATE_KEEP_TOMBSTONES": "30",
+            "TIDEGATE_KEEP_EVENTS": "14",
         }
     )
     assert settings == Settings(
@@ -142,12 +143,31 @@ def test_every_variable_reaches_its_setting(tmp_path: Path) -> None:
         host_requests=3,
         host_rate=0.5,
         keep_tombstones=30,
+        keep_events=14,
     )
 
 
 @pytest.mark.parametrize("days", ["6", "-7", "7.5", "never", "999999"])
 def test_tombstones_are_kept_for_a_week_at_least(days: str) -> None:
     assert "at least 7" in refusal({"TIDEGATE_KEEP_TOMBSTONES": days})
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("KEEP_EVENTS", 4, 90),
+        ("KEEP_SYNCS", 1, 3650),
+        ("KEEP_DELIVERIES", 4, 90),
+        ("KEEP_AUDIT", 30, 3650),
+        ("KEEP_DEBUG_LOG", 1, 30),
+        ("KEEP_QUARANTINE", 1, 365),
+    ],
+)
+def test_what_is_kept_is_kept_for_days_within_bounds(name: str, least: int, most: int) -> None:
+    for days in (least, most):
+        assert getattr(load({f"TIDEGATE_{name}": str(days)}), name.lower()) == days
+    for wrong in (least - 1, most + 1, "1.5", "for ever"):
+        assert f"{least} to {most}" in refusal({f"TIDEGATE_{name}": str(wrong)})
 
 
 def test_a_variable_wins_over_the_file_and_an_empty_one_does_not(tmp_path: Path) -> None:
