@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import structlog
 from arq.connections import ArqRedis
+from arq.constants import job_key_prefix
+from arq.jobs import serialize_job
+from arq.utils import timestamp_ms
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.connection import UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
@@ -31,7 +33,20 @@ RUN_WEBHOOK = "run_webhook"
 #: Longer than any outage worth mentioning: a job that expires is rung again by the reaper anyway.
 _JOB_KEPT_MS = 7 * 24 * 3600 * 1000
 #: A worker looks for what is due by the clock of its own machine, which may be behind by so much.
-_CLOCKS_DIFFER = timedelta(days=1)
+_CLOCKS_DIFFER_MS = 24 * 3600 * 1000
+
+# As arq's own enqueueing leaves them, in the order of Redis's clock and not of those who ring.
+_ADD = """
+local clock = redis.call('TIME')
+local since = clock[1] * 1000 + clock[2] / 1000 - ARGV[1]
+for at = 1, #KEYS / 2 do
+  local id, packed = ARGV[2 + 2 * at], ARGV[3 + 2 * at]
+  if redis.call('SET', KEYS[2 * at], packed, 'PX', ARGV[2], 'NX') then
+    redis.call('ZADD', KEYS[2 * at - 1], since + at / 1000, id)
+  end
+end
+redis.call('PUBLISH', ARGV[3], '')
+"""
 
 pack = msgspec.msgpack.Encoder().encode
 unpack: Any = msgspec.msgpack.Decoder().decode
@@ -63,27 +78,31 @@ def connect(url: str, connections: int = 64) -> ArqRedis:
     return redis
 
 
+class _Job(msgspec.Struct, frozen=True):
+    """What arq is to call, about what, under which id, in which line."""
+
+    function: str
+    about: int
+    id: str
+    lane: Lane
+
+    def packed(self, now_ms: int) -> bytes:
+        return serialize_job(self.function, (self.about,), {}, None, now_ms, serializer=pack)
+
+
 class Queue:
     """Rings the workers. A ring that fails is only logged: the reaper rings again from the database."""
 
     def __init__(self, redis: ArqRedis) -> None:
         self._redis = redis
+        self._script = redis.register_script(_ADD)
 
     async def ring(self, rings: Sequence[Ring]) -> None:
         """Wake a worker for each; the id makes ringing twice one job, and a takeover another."""
+        if not rings:
+            return
         try:
-            if not rings:
-                return
-            since = await self._since()
-            for number, ring in enumerate(rings):
-                await self._redis.enqueue_job(
-                    RUN_SYNC,
-                    ring.sync_id,
-                    _job_id=f"{ring.sync_id}:{ring.fence}",
-                    _queue_name=QUEUES[ring.lane],
-                    _defer_until=since + timedelta(milliseconds=number),
-                )
-            await self._redis.publish(RUNG, "")
+            await self._add([_Job(RUN_SYNC, r.sync_id, f"{r.sync_id}:{r.fence}", r.lane) for r in rings])
         except (RedisError, OSError) as e:
             log.warning("queue.ring_failed", rings=len(rings), error=str(e))
 
@@ -113,19 +132,14 @@ class Queue:
 
     async def _ring_for(self, job: str, name: str, connection_id: int) -> None:
         try:
-            await self._redis.enqueue_job(
-                job,
-                connection_id,
-                _job_id=f"{name}:{connection_id}",
-                _queue_name=QUEUES["records"],
-                _defer_until=await self._since(),
-            )
-            await self._redis.publish(RUNG, "")
+            await self._add([_Job(job, connection_id, f"{name}:{connection_id}", "records")])
         except (RedisError, OSError) as e:
             log.warning("queue.ring_failed", job=job, connection=connection_id, error=str(e))
 
-    async def _since(self) -> datetime:
-        """Since when a job of now is due: by Redis's clock, so that all who ring stand in one line, and long
-        ago, so that no worker takes it for one of later."""
-        seconds, micro = await self._redis.time()
-        return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=micro) - _CLOCKS_DIFFER
+    async def _add(self, jobs: Sequence[_Job]) -> None:
+        """Put jobs in their lines, those that are in one already excepted, and say so: all in one step, as a
+        line to Redis may be slow."""
+        keys = [key for job in jobs for key in (QUEUES[job.lane], job_key_prefix + job.id)]
+        now = timestamp_ms()
+        args = [text for job in jobs for text in (job.id, job.packed(now))]
+        await self._script(keys, [_CLOCKS_DIFFER_MS, _JOB_KEPT_MS, RUNG, *args])
