@@ -14,7 +14,7 @@ from tests.chaos.plan import seconds, times
 from tests.chaos.proxy import proxy_to
 from tests.chaos.servers import OwnRedis, own_redis
 from tests.chaos.standing import town_in, town_on
-from tests.chaos.town import Town
+from tests.chaos.town import PROMISED, Town
 from tests.conftest import POSTGRES
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
@@ -100,7 +100,7 @@ async def test_a_redis_that_takes_nothing_more_loses_no_sync(server: OwnRedis, t
     folder = tmp_path / "town"
     async with town_in(on_sqlite(folder), folder, {"TIDEGATE_REDIS_URL": server.url}) as town:
         await town.start_all("api", "scheduler", "worker")
-        running, asked = await town.connections(["TIDE", "SURF"], ISSUES)
+        running, asked, later = await town.connections(["TIDE", "SURF", "SAND"], ISSUES)
         town.jira.hold(after=2)
         await town.stands_at(await town.sync(running), 2)
         async with town.redis() as redis:
@@ -109,9 +109,12 @@ async def test_a_redis_that_takes_nothing_more_loses_no_sync(server: OwnRedis, t
             await town.sync(asked)
             town.jira.open()
             await town.until(lambda: refused(town), 30, "a ring is refused for want of memory")
+            # The API goes on taking what is asked for.
+            waiting = await town.sync(later)
+            assert (await town.one(waiting))["state"] == "queued"
             town.nobody_died()
             await redis.config_set("maxmemory", "0")
-        await town.all_end()
+        await town.all_end(within=PROMISED)
         await truth.holds(town)
 
 

@@ -28,7 +28,10 @@ async def test_jobs_of_dead_workers_at_the_head_of_the_line_keep_nobody_waiting(
         await keys.execute()
     sync_id = await rung(engine, redis, (await connect(engine)).id)
     async with working(engine, redis):
-        assert (await ended(engine, sync_id)).state == "succeeded"
+        sync = await ended(engine, sync_id)
+    assert sync.state == "succeeded"
+    assert sync.started_at is not None
+    assert (sync.started_at - sync.queued_at).total_seconds() <= 2
     assert await redis.zcard(QUEUES["bulk"]) >= DEAD
 
 

@@ -17,7 +17,7 @@ from tidegate.demo.remotes.jira import JiraCloud
 pytestmark = pytest.mark.timeout(240)
 
 WEBHOOKS = 1000
-SECONDS = 6.0
+RATE = 10_000 / 60  # a second
 EMAIL, TOKEN = "ana@example.com", "token-1"
 
 
@@ -38,14 +38,14 @@ async def connection(up: Up, site: JiraCloud, name: str, **values: object) -> An
     )
 
 
-async def storm(up: Up, token: str, ids: list[int]) -> list[tuple[int, float]]:
+async def storm(up: Up, token: str, ids: list[int], count: int) -> list[tuple[int, float]]:
     """Status and seconds of each, sent evenly whether or not answers come."""
     began = time.monotonic()
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as http:
 
         async def send(number: int) -> tuple[int, float]:
-            await asyncio.sleep(max(0.0, began + number * SECONDS / WEBHOOKS - time.monotonic()))
+            await asyncio.sleep(max(0.0, began + number / RATE - time.monotonic()))
             told = {"webhookEvent": "jira:issue_updated", "issue": {"id": str(ids[number % len(ids)])}}
             headers = {"X-Atlassian-Webhook-Identifier": f"storm-{number}"}
             sent = time.monotonic()
@@ -54,7 +54,7 @@ async def storm(up: Up, token: str, ids: list[int]) -> list[tuple[int, float]]:
                 await answer.read()
                 return answer.status, time.monotonic() - sent
 
-        return await asyncio.gather(*(send(number) for number in range(WEBHOOKS)))
+        return await asyncio.gather(*(send(number) for number in range(count)))
 
 
 async def live(up: Up, made: Mapping[str, Any]) -> list[str]:
@@ -65,6 +65,14 @@ async def live(up: Up, made: Mapping[str, Any]) -> list[str]:
 async def test_a_storm_of_webhooks_is_answered_and_keeps_nobody_waiting(
     tmp_path: Path, site: JiraCloud
 ) -> None:
+    slow, _ = await weathered(tmp_path, site, WEBHOOKS)
+    # Ten times what is promised, for a machine that runs other tests meanwhile.
+    assert slow < 2.5
+
+
+async def weathered(tmp_path: Path, site: JiraCloud, count: int) -> tuple[float, int]:
+    """So many webhooks for one connection, and how it went: the seconds in which 99 % were answered, and the
+    syncs that came of them."""
     async with running(tmp_path / "data") as up:
         await up.ready()
         made = await connection(up, site, "stormy")
@@ -72,7 +80,7 @@ async def test_a_storm_of_webhooks_is_answered_and_keeps_nobody_waiting(
         ids = list(site.issues)
         for id_ in ids:
             site.update_issue(id_, summary="after the storm")
-        raining = asyncio.create_task(storm(up, made["callback_token"], ids))
+        raining = asyncio.create_task(storm(up, made["callback_token"], ids, count))
         await asyncio.sleep(1)
         # Made in the middle of it, so due at once.
         other = await connection(up, site, "other", frequency="hourly")
@@ -83,8 +91,6 @@ async def test_a_storm_of_webhooks_is_answered_and_keeps_nobody_waiting(
             await asyncio.sleep(0.1)
         answers = await raining
         assert {status for status, _ in answers} == {202}
-        # Ten times what is promised, for a machine that runs other tests meanwhile.
-        assert sorted(seconds for _, seconds in answers)[WEBHOOKS * 99 // 100] < 2.5
         [first] = (await up.call("GET", f"/v1/connections/{other['id']}/syncs"))["syncs"]
         await up.ended(first["id"])
         assert await late(up, first["id"]) < 5
@@ -93,10 +99,11 @@ async def test_a_storm_of_webhooks_is_answered_and_keeps_nobody_waiting(
                 await asyncio.sleep(0.1)
         syncs = (await up.call("GET", f"/v1/connections/{made['id']}/syncs?limit=1000"))["syncs"]
         assert {sync["state"] for sync in syncs} == {"succeeded"}
-        assert len(syncs) < WEBHOOKS / 5
+        assert len(syncs) < count / 5
         page = await up.call("GET", f"/v1/connections/{made['id']}/records?stream=issues&limit=100")
         summaries = {one["data"]["fields"]["summary"] for one in page["records"]}
         assert summaries == {"after the storm"}
+        return sorted(seconds for _, seconds in answers)[count * 99 // 100], len(syncs)
 
 
 async def late(up: Up, sync_id: int) -> float:
