@@ -29,6 +29,8 @@ IDLE_SECONDS = 0.2
 QUIET_SECONDS = 1.0
 QUIET_AFTER = 5.0
 STANDBY_SECONDS = 1.0
+#: After some events were sent, more are let gather for so long: a look costs as much for one as for many.
+GATHER_SECONDS = 0.02
 #: Keeping the lease costs a write; it is done no more often than this.
 KEEP_SECONDS = 3.0
 #: The Redis stream holds about so many; more are in the database.
@@ -66,9 +68,14 @@ class Relay:
         """Until `stop`; then the lease is given back, so that another goes on at once."""
         while not stop.is_set():
             wait = STANDBY_SECONDS
+            # Asked before looking: what is rung for meanwhile is looked for at once.
+            rung = self._bell.rung() if self._bell is not None else 0
             try:
                 if await self._keep():
-                    wait = self._wait(await self.publish())
+                    sent = await self.publish()
+                    wait = self._wait(sent, rung)
+                    if sent and wait:
+                        await asyncio.sleep(GATHER_SECONDS)
             except (SQLAlchemyError, RedisError, OSError) as e:
                 log.warning("relay.failed", error=str(e))
                 self._sent = None
@@ -99,13 +106,12 @@ class Relay:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
 
-    def _wait(self, sent: int) -> float:
-        """Seconds until the next look."""
+    def _wait(self, sent: int, rung: int) -> float:
+        """Seconds until the next look, if nothing is rung meanwhile."""
         now = asyncio.get_running_loop().time()
-        rung = self._bell.rung() if self._bell is not None else 0
         if sent or rung != self._heard:
             self._busy_at, self._heard = now, rung
-        if sent:
+        if self._behind:
             return 0.0
         return IDLE_SECONDS if now - self._busy_at < QUIET_AFTER else QUIET_SECONDS
 

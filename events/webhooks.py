@@ -29,6 +29,7 @@ SOON_SECONDS = 0.05
 QUIET_SECONDS = 1.0
 QUIET_AFTER = 5.0
 STANDBY_SECONDS = 1.0
+GATHER_SECONDS = 0.02
 #: So many subscriptions are sent to beside each other.
 PARALLEL = 32
 #: How long requests that are under way may take to end when it is time to stop.
@@ -90,6 +91,8 @@ class Sender:
                 except (SQLAlchemyError, OSError) as e:
                     log.warning("webhooks.failed", error=str(e))
                 await self._rest(stop, wait)
+                # Whatever is rung for just after is looked for with it.
+                await asyncio.sleep(GATHER_SECONDS)
         finally:
             await self._end(STOP_SECONDS if stop.is_set() else 0.0)
         if self._fence is not None:

@@ -208,9 +208,9 @@ async def test_a_relay_outlives_redis(engine: House, redis: Redis, valkey: Valke
 
 async def test_a_relay_looks_less_often_once_all_is_quiet(engine: House, redis: Redis) -> None:
     relay = Relay(engine.database, redis, "relay 1")
-    assert relay._wait(0) == QUIET_SECONDS
-    assert relay._wait(3) == 0
-    assert relay._wait(0) == IDLE_SECONDS
+    assert relay._wait(0, rung=0) == QUIET_SECONDS
+    assert relay._wait(3, rung=0) == IDLE_SECONDS
+    assert relay._wait(0, rung=0) == IDLE_SECONDS
 
 
 async def test_what_was_numbered_but_not_sent_is_sent_though_nothing_is_new(
