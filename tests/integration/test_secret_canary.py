@@ -120,6 +120,8 @@ async def test_a_secret_is_nowhere_in_clear(town: Town, own: OwnRedis | None) ->
     for connection_id in connections.values():
         for more in ("", "/status", "/syncs", "/records", "/log", "/quarantine"):
             await answers.ask("GET", f"/v1/connections/{connection_id}{more}")
+    for path in ("/metrics", "/openapi.json", "/readyz"):
+        await answers.ask("GET", path)
     printed = await commands(town, connections)
     places = {
         "the answers": answers.text,
@@ -280,6 +282,9 @@ async def commands(town: Town, connections: Mapping[str, int]) -> str:
         ("connections", "show", str(connections["good"])),
         ("connections", "log", str(connections["wrong secret"])),
         ("secrets", "status"),
+        ("records", "export", str(connections["good"]), "--output", "-"),
+        ("events",),
+        ("subscriptions", "list", "--json"),
         ("doctor",),
         ("backup", str(town.folder.parent / "backup.zip")),
         ("sync", "--system", "jira", "--output", str(town.folder.parent / "issues.ndjson"), *wrong),

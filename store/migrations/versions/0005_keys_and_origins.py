@@ -1,7 +1,7 @@
 """Which secret keys a running process has, and to which servers a credential may be sent"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
@@ -25,24 +25,34 @@ _COUNTING = ("credentials", "connections", "syncs", "outbox")
 
 
 def upgrade() -> None:
+    # Read before anything is locked: others go on meanwhile, and it takes a while with many connections.
+    origins = _origins()
     op.add_column("processes", sa.Column("keys", sa.Text(), nullable=True))
     op.add_column("credentials", sa.Column("origins", store.database.Json(), nullable=True))
-    # Wherever a credential is used by now it was meant to be used.
+    if origins:
+        c = _CREDENTIALS.c
+        made = (
+            sa.update(_CREDENTIALS).where(c.id == sa.bindparam("which")).values(origins=sa.bindparam("where"))
+        )
+        rows = [{"which": one, "where": json.dumps(sorted(places))} for one, places in origins.items()]
+        op.get_bind().execute(made, rows)
+    if op.get_bind().dialect.name == "sqlite":
+        for name in _COUNTING:
+            with op.batch_alter_table(name, recreate="always", table_kwargs={"sqlite_autoincrement": True}):
+                pass
+
+
+def _origins() -> Mapping[int, set[str]]:
+    """Where each credential is used by now: there it was meant to be used."""
     c = _CONNECTIONS.c
     used = sa.select(c.credential_id, c.canonical).where(
         c.credential_id.is_not(None), c.canonical.is_not(None)
     )
     origins: dict[int, set[str]] = {}
-    for credential_id, canonical in op.get_bind().execute(used):
+    for credential_id, canonical in op.get_bind().execute(used.distinct()):
         if place := _place(canonical):
             origins.setdefault(credential_id, set()).add(place)
-    for credential_id, places in origins.items():
-        made = sa.update(_CREDENTIALS).where(_CREDENTIALS.c.id == credential_id)
-        op.execute(made.values(origins=json.dumps(sorted(places))))
-    if op.get_bind().dialect.name == "sqlite":
-        for name in _COUNTING:
-            with op.batch_alter_table(name, recreate="always", table_kwargs={"sqlite_autoincrement": True}):
-                pass
+    return origins
 
 
 def _place(canonical: str) -> str | None:
