@@ -71,6 +71,17 @@ async def test_after_downtime_a_connection_catches_up_once_and_is_next_due_in_th
     assert next_due_at > await engine.database.time()
 
 
+async def test_after_downtime_the_next_due_times_lie_all_over_the_interval_again(engine: House) -> None:
+    made = [
+        await connect_due(engine, number, seconds=-3 * 3600, frequency="every 5m") for number in range(50)
+    ]
+    assert len(await open_due(engine.database)) == 50
+    at = await engine.database.time()
+    due = [(await connection_row(engine, one.id))["next_due_at"] for one in made]
+    assert at < min(due) <= max(due) <= at + minutes(5)
+    assert max(due) - min(due) >= minutes(2.5)
+
+
 async def test_after_a_recovery_the_sync_says_that_it_catches_up(engine: House) -> None:
     made = await connect_due(engine)
     await set_connection(engine, made.id, catch_up=True)
