@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
@@ -22,10 +23,10 @@ ALLOWANCES = "schemathesis.toml"
 LEFT_OUT = "/v1/events"
 
 
-@pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Api]:
+@asynccontextmanager
+async def furnished(folder: Path) -> AsyncIterator[Api]:
     """A server with one thing of each kind, so that the first id stands for something."""
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/tidegate.db")
+    database = Database(f"sqlite+aiosqlite:///{folder}/tidegate.db")
     await make_tables(database)
     # Its clock goes on by minutes: wrong keys are what is tried here, and never too many at once.
     minutes = count(step=100.0)
@@ -39,9 +40,10 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
     await database.close()
 
 
-async def test_it_answers_as_it_is_described_whatever_is_asked(api: Api, tmp_path: Path) -> None:
-    shutil.copy(ROOT / "tests" / ALLOWANCES, tmp_path)
-    options = f"--checks all --exclude-path {LEFT_OUT} --max-examples 8 --seed 1 --generation-deterministic"
+async def asked(api: Api, folder: Path, examples: int, seed: int) -> str:
+    """Ask everything, so many examples of each; what the program says, which must have found nothing."""
+    shutil.copy(ROOT / "tests" / ALLOWANCES, folder)
+    options = f"--checks all --exclude-path {LEFT_OUT} --max-examples {examples} --seed {seed}"
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -53,13 +55,24 @@ async def test_it_answers_as_it_is_described_whatever_is_asked(api: Api, tmp_pat
         "-H",
         f"X-API-Key: {ADMIN_KEY}",
         "--no-color",
+        "--generation-deterministic",
         *options.split(),
-        cwd=tmp_path,
+        cwd=folder,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    out, _ = await process.communicate()
+    try:
+        out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
     said = out.decode()
     assert process.returncode == 0, said
     for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
         assert f"✅ {phase}" in said.replace("✅  ", "✅ "), said
+    return said
+
+
+async def test_it_answers_as_it_is_described_whatever_is_asked(tmp_path: Path) -> None:
+    async with furnished(tmp_path) as api:
+        await asked(api, tmp_path, examples=8, seed=1)
