@@ -45,7 +45,7 @@ class DeclaredCredential(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeclaredConnection(msgspec.Struct, frozen=True, kw_only=True):
-    """A connection as it is to be. `enabled` and a secret that are None stay as they are stored.
+    """A connection as it is to be. `enabled`, `debug` and a secret that are None stay as they are stored.
 
     `credential` is the label or the name of one, `project` the key of one.
     """
@@ -61,6 +61,7 @@ class DeclaredConnection(msgspec.Struct, frozen=True, kw_only=True):
     streams: list[str] | None
     params: dict[str, object]
     enabled: bool | None
+    debug: bool | None
     webhook_secret: Secret | None
 
 
@@ -179,7 +180,7 @@ def _connection(fields: Fields, label: str) -> DeclaredConnection | None:
     credential, project = fields.text("credential"), fields.text("project")
     frequency, timezone = _frequency(fields)
     streams, params, enabled = fields.texts("streams"), fields.values("params"), fields.flag("enabled")
-    webhook_secret = fields.secret("webhook_secret")
+    debug, webhook_secret = fields.flag("debug"), fields.secret("webhook_secret")
     if system is None:
         return None
     return DeclaredConnection(
@@ -194,6 +195,7 @@ def _connection(fields: Fields, label: str) -> DeclaredConnection | None:
         streams=streams,
         params=params,
         enabled=enabled,
+        debug=debug,
         webhook_secret=webhook_secret,
     )
 

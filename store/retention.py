@@ -47,8 +47,9 @@ def _is_old(stream: StreamTable, before: datetime) -> ColumnElement[bool]:
 async def forget_quarantine(
     connection: AsyncConnection, streams: Iterable[StreamTable], before: datetime, limit: int
 ) -> int:
-    """Delete some of what is in quarantine since before a time and will never be read: of connections that are
-    removed, and of records that are gone. How many. What may still be read stays, and says that it is missing.
+    """Delete some of what is in quarantine since before a time and will never be read, of connections that
+    are removed and of records that are gone. How many. What may still be read stays, and says that it is
+    missing.
     """
     q, c = quarantine.c, connections.c
     removed = exists().where(c.id == q.connection_id, c.deleted_at < before)

@@ -196,7 +196,7 @@ class _Work:
     def _wanted(self, wanted: DeclaredConnection, was: Wanted | None = None) -> Wanted:
         """What the file does not speak of stays as it was."""
         name = self._drawing.credential_of(wanted)
-        enabled = was.enabled if was else True
+        enabled, debug = (was.enabled, was.debug) if was else (True, False)
         return Wanted(
             name=wanted.name,
             system=wanted.system,
@@ -208,7 +208,7 @@ class _Work:
             streams=wanted.streams,
             params=wanted.params,
             enabled=enabled if wanted.enabled is None else wanted.enabled,
-            debug=was.debug if was else False,
+            debug=debug if wanted.debug is None else wanted.debug,
             attributes=was.attributes if was else {},
         )
 

@@ -171,10 +171,11 @@ class Drawing:
             "streams": _ordered(wanted.streams),
             **_flat(wanted.params),
         }
-        if wanted.enabled is not None:
-            after["enabled"] = wanted.enabled
-        elif found is not None:
-            del before["enabled"]
+        for name, value in {"enabled": wanted.enabled, "debug": wanted.debug}.items():
+            if value is not None:
+                after[name] = value
+            elif found is not None:
+                del before[name]
         fields = _changes(before, after)
         fields += self._webhook_secret(found, wanted.webhook_secret)
         self._add("connection", wanted.name, found.id if found else None, place, fields)
@@ -190,6 +191,7 @@ class Drawing:
             "streams": _ordered(found.streams),
             **_flat(found.params),
             "enabled": found.enabled,
+            "debug": found.debug,
         }
 
     def _secrets(self, found: Credential | None, wanted: DeclaredCredential) -> list[Field]:

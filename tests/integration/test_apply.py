@@ -160,6 +160,15 @@ async def test_a_connection_that_was_disabled_by_hand_stays_so_unless_the_file_s
     assert fields(await desk.applied(f"{FILE}enabled = true")) == {"enabled": (False, True)}
 
 
+async def test_a_debug_log_is_kept_where_the_file_says_so_and_else_as_somebody_set_it(desk: Desk) -> None:
+    await desk.applied(f"{FILE}debug = true")
+    assert (await desk.connections())["payments"]["debug"] is True
+    assert (await desk.drawn(f"{FILE}debug = true")).steps == ()
+    assert (await desk.drawn(FILE)).steps == ()
+    assert fields(await desk.applied(f"{FILE}debug = false")) == {"debug": (True, False)}
+    assert (await desk.connections())["payments"]["debug"] is False
+
+
 async def test_what_was_changed_by_hand_is_set_back(desk: Desk) -> None:
     await desk.applied(FILE)
     id_ = (await desk.connections())["payments"]["id"]

@@ -68,6 +68,7 @@ def test_what_is_left_out_has_the_defaults_of_the_api(file: Path) -> None:
     (one,) = read(file, CONNECTION).connections
     assert (one.name, one.frequency, one.timezone, one.params) == ("payments", "hourly", "UTC", {})
     assert (one.url, one.credential, one.streams, one.enabled, one.webhook_secret) == (None,) * 5
+    assert one.debug is None
 
 
 @pytest.mark.parametrize(
