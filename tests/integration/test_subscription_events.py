@@ -84,7 +84,7 @@ async def told(api: Api) -> Event:
 
 
 async def test_the_command_line_tells_it_in_a_line(api: Api) -> None:
-    assert _line(await told(api)).endswith("  1  subscription 1  chat switched off")
+    assert _line(await told(api), {}).endswith("  1  subscription 1  chat switched off")
 
 
 async def test_the_demo_does_not_take_it_for_something_of_a_connection(api: Api) -> None:

@@ -1,21 +1,38 @@
 """`tidegate` alone and `tidegate top`: how things stand, and what to type next."""
 
 import asyncio
+import fcntl
+import io
 import json
 import os
+import re
+import select
 import signal
+import struct
 import sys
+import termios
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
+from store.connections import Connection
+from store.glance import Glance, Pause
+from store.health import Problem
 from tests.tidegates import Ended, environ, run, running
+from tidegate.commands.picture import Frame, Rates, picture
 from tidegate.demo.remotes.jira import JiraCloud
 
 pytestmark = pytest.mark.timeout(240)
 
 TOKEN = "token-of-ana-55c0"
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+#: What a terminal is told when a screen of its own is left: the lines of before, and the cursor.
+LEFT = "\x1b[?1049l"
 
 
 class Desk:
@@ -98,25 +115,134 @@ async def test_top_shows_what_waits_for_a_worker_once_when_piped(desk: Desk) -> 
     assert "incremental, api" in ended.out
 
 
-async def test_top_follows_on_a_terminal_until_ctrl_c(desk: Desk) -> None:
-    await desk.connection()
+class Watched:
+    """`tidegate top` on a terminal of its own. `shown` is what it wrote so far."""
+
+    def __init__(self, child: asyncio.subprocess.Process, ours: int) -> None:
+        self.child = child
+        self.ours = ours
+        self.shown = ""
+
+    async def shows(self, words: str) -> None:
+        """Wait until it has written this."""
+        async with asyncio.timeout(60):
+            while words not in self.shown:
+                self.shown += await asyncio.to_thread(
+                    lambda: os.read(self.ours, 65536).decode(errors="replace")
+                )
+
+    def type(self, text: str) -> None:
+        os.write(self.ours, text.encode())
+
+    def resize(self, columns: int, lines: int) -> None:
+        fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.child.send_signal(signal.SIGWINCH)
+
+    async def left(self) -> int:
+        """Its exit code, and all that it wrote to the end."""
+        async with asyncio.timeout(60):
+            code = await self.child.wait()
+        while select.select([self.ours], [], [], 0)[0]:
+            self.shown += os.read(self.ours, 65536).decode(errors="replace")
+        return code
+
+
+@asynccontextmanager
+async def watching(desk: Desk, every: str = "0.2", **more: str) -> AsyncIterator[Watched]:
     ours, theirs = os.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    plain = environ(desk.data, {"TERM": "xterm-256color", **more})
+    given = {name: value for name, value in plain.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    before = termios.tcgetattr(theirs)
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tidegate", "top", "--every", "0.2"),
-        stdin=theirs, stdout=theirs, stderr=theirs,
-        env=environ(desk.data, {"TERM": "xterm"}),
+        *(sys.executable, "-m", "tidegate", "top", "--every", every),
+        stdin=theirs, stdout=theirs, stderr=theirs, env={**given, **more},
     )  # fmt: skip
-    os.close(theirs)
     try:
-        shown = ""
-        while "pending" not in shown:
-            shown += await asyncio.to_thread(lambda: os.read(ours, 4096).decode(errors="replace"))
-        await desk.run("connections", "disable", "team")
-        while "disabled" not in shown:
-            shown += await asyncio.to_thread(lambda: os.read(ours, 4096).decode(errors="replace"))
-        child.send_signal(signal.SIGINT)
-        assert await child.wait() == 0
+        yield Watched(child, ours)
+        # The terminal takes lines and shows what is typed, as it did.
+        assert termios.tcgetattr(theirs)[:4] == before[:4]
     finally:
         if child.returncode is None:
             child.kill()
+            await child.wait()
+        os.close(theirs)
         os.close(ours)
+
+
+async def test_top_follows_on_a_terminal_until_ctrl_c(desk: Desk) -> None:
+    await desk.connection()
+    async with watching(desk) as seen:
+        await seen.shows("pending")
+        await desk.run("connections", "disable", "team")
+        await seen.shows("disabled")
+        seen.child.send_signal(signal.SIGINT)
+        assert await seen.left() == 0
+    assert LEFT in seen.shown
+    assert "Traceback" not in seen.shown
+
+
+async def test_top_fits_a_screen_as_it_grows_and_q_leaves_the_terminal_clean(desk: Desk) -> None:
+    await desk.connection()
+    # It looks again after an hour only: what it shows sooner is shown for the new size, and for the key.
+    async with watching(desk, every="3600") as seen:
+        await seen.shows("q leaves")
+        assert "SYSTEM" not in seen.shown
+        seen.resize(140, 40)
+        await seen.shows("SYSTEM")
+        seen.type("q")
+        assert await seen.left() == 0
+    assert LEFT in seen.shown
+
+
+async def test_top_has_no_colour_where_none_is_wanted(desk: Desk) -> None:
+    async with watching(desk, NO_COLOR="1") as seen:
+        await seen.shows("q leaves")
+        seen.type("q")
+        assert await seen.left() == 0
+    assert re.search(r"\x1b\[(?:\d+;)*3\d", seen.shown) is None
+
+
+async def test_top_goes_on_through_a_restart(desk: Desk) -> None:
+    await desk.connection()
+    async with watching(desk) as seen:
+        await seen.shows("api none!")
+        for _ in range(2):
+            seen.shown = ""
+            async with running(desk.data, "api") as api:
+                await api.ready()
+                await seen.shows("api 1")
+            seen.shown = ""
+            await seen.shows("api none!")
+        seen.type("q")
+        assert await seen.left() == 0
+
+
+def test_a_picture_of_very_many_connections_has_no_more_lines_than_the_screen() -> None:
+    many = [failing(number) for number in range(200)]
+    seen = Glance(
+        at=NOW, processes=[], healths={"failed": 200}, connections=many, live={"queued": 0, "running": 0},
+        work=[], due=None, unsent=None, hosts=[Pause(f"h{n}.example", NOW, "429") for n in range(9)],
+    )  # fmt: skip
+    for width, height in ((80, 24), (120, 40), (60, 15)):
+        console = Console(width=width, height=height, file=io.StringIO(), force_terminal=False)
+        console.print(picture(seen, Rates(), Frame(width, height - 1, "q leaves")))
+        assert isinstance(console.file, io.StringIO)
+        lines = console.file.getvalue().splitlines()
+        assert len(lines) <= height - 1, (width, height)
+        assert max(map(len, lines)) <= width
+        assert any("connection-0" in line for line in lines)
+        assert "q leaves" in lines[-1]
+
+
+def failing(number: int) -> Connection:
+    nothing: dict[str, Any] = dict.fromkeys(Connection.__struct_fields__)
+    told = {
+        "id": number,
+        "name": f"connection-{number}",
+        "system": "jira",
+        "health": "failed",
+        "cause": "auth",
+        "failure": Problem("auth", "Jira does not know this account.", "Give the credential its new token."),
+    }
+    return Connection(**{**nothing, **told})

@@ -108,7 +108,7 @@ def revoked(key_ids: tuple[int, ...], json_: bool) -> None:
             for key_id in key_ids:
                 found = await revoke(rules, key_id)
                 if json_:
-                    show.as_lines([found])
+                    show.as_lines([answer(found)])
                 else:
                     click.echo(f"Key {found.id} {found.name} is revoked.")
 

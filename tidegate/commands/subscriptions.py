@@ -163,7 +163,7 @@ def enable(subscription_id: int, from_now: bool, json_: bool) -> None:
         async with context(ground) as rules:
             found = await edit(rules, subscription_id, change)
         if json_:
-            show.as_json(found)
+            show.as_json(answer(found))
         else:
             click.echo(f"Subscription {found.id} {found.name} is on.")
 
@@ -180,7 +180,7 @@ def disable(subscription_id: int, json_: bool) -> None:
         async with context(ground) as rules:
             found = await edit(rules, subscription_id, SubscriptionChange(enabled=False))
         if json_:
-            show.as_json(found)
+            show.as_json(answer(found))
         else:
             click.echo(f"Subscription {found.id} {found.name} is off.")
 

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from rich.console import Group, RenderableType
@@ -25,7 +26,19 @@ _COLOURS = {
     "rate_limited": "yellow",
     "failed": "red",
 }
-_LINES = 12
+#: Lines of the story and of events that are kept, and how many are shown at least.
+_LINES, _LEAST = 40, 3
+#: A change by webhook is told so often, for there is one every few seconds.
+WEBHOOK_SECONDS = 15
+#: A screen that is wider than this shows more of each connection.
+_WIDE = 100
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """What last changed at a remote that sends webhooks, such as `TIDE-7 is Done`, so many seconds ago."""
+
+    what: str
+    seconds: float
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -71,6 +84,11 @@ async def _busy(connection: AsyncConnection, connection_id: int) -> str:
     return ", ".join(f"{sync.state} {sync.scope}" for sync in live) or "-"
 
 
+def _lines(text: str, width: int) -> int:
+    """How many lines of a terminal a text takes, and one more where words are not broken."""
+    return 1 if len(text) <= width else -(-len(text) // width) + (len(text) % width > width - 12)
+
+
 class Screen:
     """Keeps the last lines of what happened, and draws."""
 
@@ -79,35 +97,63 @@ class Screen:
         self._own = own
         self._folder = folder
         self._names = names
-        self._lines: deque[str] = deque(maxlen=_LINES)
+        self._lines: deque[Text] = deque(maxlen=_LINES)
+        self._webhook_at: float | None = None
 
-    def told(self, event: Mapping[str, object], since_change: float | None = None) -> str | None:
+    def told(self, event: Mapping[str, object], changed: Changed | None = None) -> str | None:
         """Remember an event of the stream as a line; None for mere progress.
 
-        `since_change`: so many seconds ago something changed that a webhook told of.
+        `changed`: what changed last of that which a webhook tells of.
         """
-        line = line_of(event, self._names, since_change)
-        if line is not None:
-            self._lines.append(line)
+        line = line_of(event, self._names, changed)
+        if line is None or not self._is_due(event):
+            return None
+        self._lines.append(Text(line))
         return line
+
+    def _is_due(self, event: Mapping[str, Any]) -> bool:
+        if event["data"].get("trigger") != "webhook":
+            return True
+        at = datetime.fromisoformat(event["time"]).timestamp()
+        if self._webhook_at is not None and at < self._webhook_at + WEBHOOK_SECONDS:
+            return False
+        self._webhook_at = at
+        return True
 
     def say(self, line: str) -> None:
         """A line of the story itself."""
-        self._lines.append(line)
+        self._lines.append(Text(line, style="bold"))
 
-    def picture(self, seen: Seen) -> RenderableType:
-        table = Table(title="Tidegate keeps these in step", title_justify="left", expand=True)
-        for name in ("connection", "health", "records", "now", "last success", "next due"):
-            table.add_column(name, overflow="fold")
-        for row in seen.rows:
-            table.add_row(*cells(row, seen.now))
-        happened = Text("\nWhat happens (Redis stream tidegate:events)\n", style="bold")
-        happened.append("\n".join(self._lines) + "\n", style="not bold")
-        return Group(table, happened, Text(self.places(seen.workers)))
+    def picture(self, seen: Seen, width: int, height: int) -> RenderableType:
+        """What fits into a terminal: connections, the last lines of what happened, and where to look."""
+        wide = width >= _WIDE
+        table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+        names = ("CONNECTION", "HEALTH", "NEXT DUE", *(["NOW"] if wide else []), "RECORDS")
+        rows = [cells(row, seen.now, wide=wide) for row in seen.rows]
+        for at, name in enumerate(names):
+            # The last column alone gives way where it is narrow.
+            least = max(len(name), *(row[at].cell_len for row in rows)) if name != "RECORDS" else None
+            table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=least)
+        for row in rows:
+            table.add_row(*row)
+        places = self.places(seen.workers)
+        free = height - len(rows) - 5 - sum(_lines(line, width) for line in places.splitlines())
+        lines = self._last(max(_LEAST, free), width)
+        return Group(table, "", Text("WHAT HAPPENS", style="bold"), *lines, "", Text(places))
+
+    def _last(self, room: int, width: int) -> Sequence[Text]:
+        """The last lines for which there is room."""
+        found: list[Text] = []
+        for line in reversed(self._lines):
+            room -= _lines(line.plain, width)
+            if room < 0 and found:
+                break
+            found.insert(0, line)
+        return found
 
     def places(self, workers: Sequence[int] = ()) -> str:
         """Where to look, to be typed as it stands."""
-        query = "SELECT issue_key, status, updated_at FROM jira_issues ORDER BY updated_at DESC LIMIT 5"
+        query = "SELECT issue_key, status FROM jira_issues LIMIT 5"
         lines = [
             f"Page      {self._url}  (sign in with the key in {self._folder}/admin.key)",
             f"Your own  press Add a connection there, and paste {self._own}",
@@ -122,22 +168,21 @@ class Screen:
         return "\n".join(lines)
 
 
-def cells(row: Row, now: datetime) -> list[Text]:
+def cells(row: Row, now: datetime, *, wide: bool) -> list[Text]:
     """A row of the table."""
     found = row.connection
     health = found.health if found.cause is None else f"{found.health}: {found.cause}"
     return [
         Text(found.name),
         Text(health, style=_COLOURS.get(found.health, "")),
-        Text(", ".join(f"{count} {stream}" for stream, count in row.records.items())),
-        Text(row.busy),
-        Text(_ago(found.last_success_at, now)),
         Text(_until(found.next_due_at, now)),
+        *([Text(row.busy)] if wide else []),
+        Text(", ".join(f"{count:,} {stream}" for stream, count in row.records.items() if count)),
     ]
 
 
 def line_of(
-    event: Mapping[str, object], names: Mapping[int, str], since_change: float | None = None
+    event: Mapping[str, object], names: Mapping[int, str], changed: Changed | None = None
 ) -> str | None:
     """An event as a line for people; None for progress, and for what is not of the demo."""
     if event["type"] not in ("io.tidegate.status", "io.tidegate.connection_status"):
@@ -152,23 +197,30 @@ def line_of(
         why = f": {data['cause']}" if data["cause"] else ""
         return f"{at}  {name}: {data['health_before']} -> {data['health']}{why}"
     if data["trigger"] == "webhook":
-        if data["state"] != "succeeded" or since_change is None:
+        if data["state"] != "succeeded" or changed is None:
             return None
-        return f"{at}  {name}: changed there, and here {since_change * 1000:.0f} ms later, by webhook"
-    if data["state"] == "queued":
-        return f"{at}  {name}: {data['scope']} sync {data['id']} queued by {data['trigger']}"
-    if data["state"] not in ("succeeded", "partial", "failed", "cancelled"):
+        later = f"{changed.seconds * 1000:.0f} ms later, by webhook"
+        return f"{at}  {name}: {changed.what} there, and here {later}"
+    if data["scope"] == "records" or data["state"] not in ("succeeded", "partial", "failed", "cancelled"):
         return None
+    return f"{at}  {name}: {data['scope']} sync {data['id']} {data['state']}: {_came(data)}"
+
+
+def _came(data: Mapping[str, Any]) -> str:
+    """What a sync brought, in few words; why, if it brought nothing because it could not."""
+    if data["error"] is not None:
+        return f"{data['error']['message']}"
     counts = [
-        f"{stream} {counted['read']} read, {counted['new']} new, {counted['changed']} changed"
+        f"{count:,} {stream} {word}"
         for stream, counted in data["counters"].items()
-        if counted["read"]
+        for word, count in (
+            ("new", counted["new"]),
+            ("changed", counted["changed"]),
+            ("gone", counted["deleted"]),
+        )
+        if count
     ]
-    return f"{at}  {name}: sync {data['id']} {data['state']}; {'; '.join(counts) or 'nothing new'}"
-
-
-def _ago(moment: datetime | None, now: datetime) -> str:
-    return "-" if moment is None else f"{max(0, round((now - moment).total_seconds()))} s ago"
+    return ", ".join(counts) or "nothing has changed"
 
 
 def _until(moment: datetime | None, now: datetime) -> str:

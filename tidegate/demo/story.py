@@ -20,8 +20,8 @@ from config.settings import Settings
 from events.envelope import STREAM
 from tidegate.compose import Parts, open_all
 from tidegate.demo.caller import Caller
-from tidegate.demo.screen import Screen, Seen, look
-from tidegate.demo.world import PAUSE_SECONDS, World, open_world
+from tidegate.demo.screen import Changed, Screen, Seen, look
+from tidegate.demo.world import BUILD_SECONDS, PAUSE_SECONDS, World, open_world
 from tidegate.roles import stop_on_signals
 from tidegate.serving import known_admin_key
 from tidegate.up import run_everything
@@ -93,7 +93,7 @@ class Story:
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             following = tasks.create_task(self._follow(screen))
             troubled = tasks.create_task(self._troubles(caller, screen, of))
-            living = tasks.create_task(self._world.live(self._on_build(caller, tasks, of["jenkins"])))
+            living = tasks.create_task(self._world.live(self._on_build(caller, tasks, screen, of["jenkins"])))
             try:
                 await self._show(screen, list(made), stop, until_healthy=until_healthy)
             finally:
@@ -111,8 +111,11 @@ class Story:
             await _pause(stop, 0.1)
         return False
 
-    def _on_build(self, caller: Caller, tasks: asyncio.TaskGroup, jenkins: int) -> Callable[[str], None]:
-        def finished(key: str) -> None:
+    def _on_build(
+        self, caller: Caller, tasks: asyncio.TaskGroup, screen: Screen, jenkins: int
+    ) -> Callable[[str, str], None]:
+        def finished(key: str, result: str) -> None:
+            self._say(screen, f"The build {key} ran {BUILD_SECONDS} s to its end: {result}.")
             tasks.create_task(caller.sync_build(jenkins, key))
 
         return finished
@@ -126,8 +129,9 @@ class Story:
         await caller.sync(of["azure"])
         await caller.until(of["azure"], "rate_limited")
         await caller.until(of["azure"], "healthy")
+        self._say(screen, "The pause is over, and the sync went on where it was.")
         await asyncio.sleep(CALM_SECONDS)
-        self._say(screen, "The token for Jenkins expires.")
+        self._say(screen, "The token for Jenkins expires: only a person can mend that.")
         token = self._world.expire_token()
         await caller.sync(of["jenkins"])
         await caller.until(of["jenkins"], "failed")
@@ -156,14 +160,14 @@ class Story:
             for _, entries in answer:
                 for entry, fields in entries:
                     last = entry
-                    line = screen.told(msgspec.json.decode(fields[b"event"]), self._since_change())
+                    line = screen.told(msgspec.json.decode(fields[b"event"]), self._changed())
                     if line and not self._console.is_terminal:
                         self._print(line)
 
-    def _since_change(self) -> float | None:
-        """Seconds since an issue changed at Jira."""
-        at = self._world.issue_changed_at
-        return None if at is None else time.monotonic() - at
+    def _changed(self) -> Changed | None:
+        """What changed last at Jira."""
+        found = self._world.issue_changed
+        return None if found is None else Changed(found[0], time.monotonic() - found[1])
 
     async def _show(
         self, screen: Screen, ids: list[int], stop: asyncio.Event, *, until_healthy: bool
@@ -173,7 +177,8 @@ class Story:
             while not stop.is_set():
                 seen = await self._look(ids)
                 if drawn is not None:
-                    drawn.update(screen.picture(seen), refresh=True)
+                    size = self._console.size
+                    drawn.update(screen.picture(seen, size.width, size.height), refresh=True)
                 if not self.healthy and all(row.connection.health == "healthy" for row in seen.rows):
                     self._all_healthy.set()
                     self._print(f"All connections are healthy after {time.monotonic() - self._began:.1f} s.")

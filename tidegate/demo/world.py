@@ -24,8 +24,8 @@ PAUSE_SECONDS = 35
 _PIPELINE = "harbour/lock-gate"
 _STATES = ("In Progress", "Done", "To Do")
 
-#: Told when a build has finished, with its short key.
-OnBuild = Callable[[str], None]
+#: Told when a build has finished, with its short key, and how.
+OnBuild = Callable[[str, str], None]
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -46,8 +46,8 @@ class World:
         self.jira = JiraCloud(latency=0.04, zone="Europe/Berlin")
         self.jenkins = JenkinsController(latency=0.02)
         self.azure = AzureDevOps("company", latency=0.03)
-        #: When an issue last changed at Jira, as `time.monotonic` counts.
-        self.issue_changed_at: float | None = None
+        #: What last changed at Jira, and when, as `time.monotonic` counts.
+        self.issue_changed: tuple[str, float] | None = None
         self._random = random
         self._filter = 0
         self._running = 0
@@ -106,18 +106,21 @@ class World:
             if number % 4 == 0:
                 made = self.jira.create_issue("TIDE", f"Gauge {number} reads too high", type="Bug")
                 ids.append(made.id)
+                what = f"{made.key} is new"
             else:
                 status = _STATES[number % len(_STATES)]
-                self.jira.update_issue(self._random.choice(ids), status=status)
-            self.issue_changed_at = time.monotonic()
+                moved = self.jira.update_issue(self._random.choice(ids), status=status)
+                what = f"{moved.key} is {status}"
+            self.issue_changed = what, time.monotonic()
 
     async def _builds(self, on_build: OnBuild) -> None:
         """A build at a time."""
         while True:
             await asyncio.sleep(BUILD_SECONDS)
             number = self._running
-            self.jenkins.finish_build(_PIPELINE, number, "FAILURE" if number % 5 == 0 else "SUCCESS")
-            on_build(f"{_PIPELINE}#{number}")
+            result = "FAILURE" if number % 5 == 0 else "SUCCESS"
+            self.jenkins.finish_build(_PIPELINE, number, result)
+            on_build(f"{_PIPELINE}#{number}", result)
             await asyncio.sleep(5)
             self._running = self.jenkins.start_build(_PIPELINE).number
 
