@@ -27,6 +27,12 @@ BATCH = 50
 UNKNOWN = timedelta(hours=1)
 
 
+async def anything_due(database: Database) -> bool:
+    """Whether any connection is due or to be looked at: most ticks are over after this."""
+    async with database.read() as connection:
+        return await connections.any_due(connection, ("next_due_at", "next_look_at"), await clock(connection))
+
+
 async def open_due(database: Database) -> Sequence[Ring]:
     """Open a sync for each connection that is due; what is to be rung."""
     async with database.read() as connection:

@@ -12,7 +12,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from scheduler.due import open_due, open_looks
+from scheduler.due import anything_due, open_due, open_looks
 from scheduler.upkeep import Kept, checks_due, forget, reap, settle_stale, webhooks_due
 from store.database import Database
 from store.purge import purge_some
@@ -91,6 +91,8 @@ class Scheduler:
 
     async def tick(self) -> None:
         """Open what is due and ring for it, some at a time: the first need not wait for the last."""
+        if not await anything_due(self._database):
+            return
         for _ in range(BATCHES):
             if not (rings := await open_due(self._database)):
                 break

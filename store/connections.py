@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, exists, insert, or_, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -118,6 +118,7 @@ async def listed(connection: AsyncConnection, after: int, limit: int, *filters: 
     return [from_row(row) for row in (await connection.execute(query)).mappings()]
 
 
+_LIVING = (connections.c.enabled, connections.c.deleted_at.is_(None))
 # Statements of the page's path are made once: making one takes longer than running it.
 _LOCK = select(connections).where(connections.c.id == bindparam("connection")).with_for_update()
 
@@ -170,14 +171,15 @@ async def drop_cursors(connection: AsyncConnection, connection_id: int) -> None:
     await connection.execute(cursors.delete().where(cursors.c.connection_id == connection_id))
 
 
+async def any_due(connection: AsyncConnection, columns: Sequence[str], now: datetime) -> bool:
+    """Whether for any connection the time in one of these columns has come."""
+    times = [connections.c[name] for name in columns]
+    looked = [exists().where(time.is_not(None), time <= now, *_LIVING) for time in times]
+    return bool((await connection.execute(select(or_(*looked)))).scalar())
+
+
 async def due(connection: AsyncConnection, column: str, now: datetime, limit: int) -> Sequence[Connection]:
     """Connections whose time in `column` has come, the longest overdue first."""
     when = connections.c[column]
-    c = connections.c
-    query = (
-        select(connections)
-        .where(when.is_not(None), when <= now, c.enabled, c.deleted_at.is_(None))
-        .order_by(when)
-        .limit(limit)
-    )
+    query = select(connections).where(when.is_not(None), when <= now, *_LIVING).order_by(when).limit(limit)
     return [from_row(row) for row in (await connection.execute(query)).mappings()]

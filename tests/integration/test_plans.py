@@ -10,7 +10,7 @@ from sqlalchemy import event, insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.relay import LEASE_SECONDS
-from scheduler.due import open_due, open_looks
+from scheduler.due import anything_due, open_due, open_looks
 from scheduler.upkeep import checks_due, forget, reap, settle_stale
 from store import outbox
 from store.database import Database, clock
@@ -151,6 +151,7 @@ async def test_the_reaper_does_not_look_at_syncs_that_wait_for_a_later_time(crow
 async def test_no_tick_of_the_scheduler_reads_a_growing_table_as_a_whole(crowded: Database) -> None:
     asked = Asked()
     async with asked.listening(crowded):
+        assert not await anything_due(crowded)
         await open_due(crowded)
         await open_looks(crowded)
         await reap(crowded)
