@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from arq.connections import ArqRedis
@@ -48,12 +49,49 @@ CANCEL_GRACE_SECONDS = 5.0
 _RECONNECT_MOST = 5.0
 
 
+# Of these jobs those that nobody has, as many as there is room for, each with its place in the line. What
+# this worker was given before, in an answer that did not arrive, it is given again.
+_TAKE = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + clock[2] / 1000
+local taken = {}
+for at = 5, #ARGV do
+  local key, score = ARGV[1] .. ARGV[at], redis.call('ZSCORE', KEYS[1], ARGV[at])
+  if score and tonumber(score) <= now
+    and (redis.call('SET', key, ARGV[4], 'PX', ARGV[2], 'NX') or redis.call('GET', key) == ARGV[4]) then
+    table.insert(taken, ARGV[at])
+    table.insert(taken, score)
+    if #taken == 2 * ARGV[3] then break end
+  end
+end
+return taken
+"""
+
+
 class _Woken(ArqWorker):
-    """arq's worker, which looks when something was rung instead of many times a second."""
+    """arq's worker, which looks when something was rung instead of many times a second, and takes what it
+    finds in one trip to Redis instead of four for each job."""
 
     def __init__(self, ears: Ears, **options: Any) -> None:
         super().__init__(**options)
         self._ears = ears
+        self._token = uuid4().hex
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """As arq does."""
+        room = self.max_jobs - self.job_counter
+        others = [job_id for job_id in job_ids if job_id.decode() not in self.tasks]
+        if room <= 0 or not others:
+            return
+        hold = int(self.in_progress_timeout_s * 1000)
+        args: list[bytes | str | int] = [in_progress_key_prefix, hold, room, self._token, *others]
+        taken = await self.pool.register_script(_TAKE)([self.queue_name], args)
+        for job_id, score in zip(taken[::2], taken[1::2], strict=True):
+            await self.sem.acquire()
+            self.job_counter += 1
+            task = self.loop.create_task(self.run_job(job_id.decode(), int(float(score))))
+            task.add_done_callback(lambda _: self._release_sem_dec_counter_on_complete())
+            self.tasks[job_id.decode()] = task
 
     async def main(self) -> None:
         """What arq does once it has its pool, without its options that are not used here."""
