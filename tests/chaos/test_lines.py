@@ -71,6 +71,8 @@ async def test_minutes_behind_a_slow_line_to_redis_delay_no_start(
     ):
         await town.start_all("api", "scheduler", "worker", "worker")
         made = await town.connections(["TIDE", "SURF", "SAND", "WIND"], ISSUES)
+        # All of them are at work when it begins.
+        await asyncio.gather(*[town.ends(await town.sync(one)) for one in made])
         weather = proxy.weather
         # There and back: half a second, 0.2 s more or less; of a hundred answers one does not come.
         weather.latency, weather.jitter, weather.cuts = 0.25, 0.1, 0.005
