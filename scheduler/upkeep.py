@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 
 import msgspec
 from sqlalchemy import delete, select
@@ -133,11 +132,11 @@ async def forget(database: Database, tables: StreamTables | None = None, kept: K
         await _forget_processes(connection)
     await _forget_long_debug_logs(database)
     if tables is not None:
-        await _forget_all(database, partial(_forget_quarantine, tables), kept.quarantine)
+        at = await database.time()
+        await _forget_quarantine(database, tables, at - kept.quarantine)
         if kept.tombstones is not None:
-            before = await database.time() - kept.tombstones
             for stream in tables.all():
-                await _forget_tombstones(database, stream, before)
+                await _forget_tombstones(database, stream, at - kept.tombstones)
 
 
 async def _forget_all(database: Database, kind: Forgets, kept: timedelta) -> None:
@@ -148,10 +147,16 @@ async def _forget_all(database: Database, kind: Forgets, kept: timedelta) -> Non
             forgotten = await kind(connection, await clock(connection) - kept, AT_ONCE)
 
 
-async def _forget_quarantine(
-    tables: StreamTables, connection: AsyncConnection, before: datetime, limit: int
-) -> int:
-    return await retention.forget_quarantine(connection, tables.all(), before, limit)
+async def _forget_quarantine(database: Database, tables: StreamTables, before: datetime) -> None:
+    last = 0
+    while True:
+        async with database.read() as connection:
+            ids = await retention.old_quarantine(connection, tables.all(), before, last, AT_ONCE)
+        if not ids:
+            return
+        async with database.write() as connection:
+            await retention.forget_quarantine(connection, ids, before)
+        last = ids[-1]
 
 
 async def _forget_tombstones(database: Database, stream: StreamTable, before: datetime) -> None:

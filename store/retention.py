@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import and_, exists, select, tuple_
+from sqlalchemy import and_, exists, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
 
@@ -44,21 +44,26 @@ def _is_old(stream: StreamTable, before: datetime) -> ColumnElement[bool]:
     return and_(c.gone_at < before, c.gone_reason != ROTATED)
 
 
-async def forget_quarantine(
-    connection: AsyncConnection, streams: Iterable[StreamTable], before: datetime, limit: int
-) -> int:
-    """Delete some of what is in quarantine since before a time and will never be read, of connections that
-    are removed and of records that are gone. How many. What may still be read stays, and says that it is
-    missing.
+async def old_quarantine(
+    connection: AsyncConnection, streams: Iterable[StreamTable], before: datetime, after: int, limit: int
+) -> Sequence[int]:
+    """What is in quarantine since before a time and will never be read: of connections that are removed, and
+    of records that are gone. Ids, ascending. What may still be read stays, and says that it is missing.
+
+    To find it much is looked at, so this is not for a transaction that writes.
     """
     q, c = quarantine.c, connections.c
-    removed = exists().where(c.id == q.connection_id, c.deleted_at < before)
-    old = select(q.id).where(q.at < before, removed).limit(limit)
-    count = (await connection.execute(quarantine.delete().where(q.id.in_(old)))).rowcount
+    useless: list[ColumnElement[bool]] = [exists().where(c.id == q.connection_id, c.deleted_at < before)]
     for stream in streams:
         r = stream.table.c
         of_this = exists().where(c.id == q.connection_id, c.system == stream.system)
         gone = exists().where(r.connection_id == q.connection_id, r.key == q.key, r.gone_at < before)
-        old = select(q.id).where(q.at < before, q.stream == stream.stream.name, of_this, gone).limit(limit)
-        count += (await connection.execute(quarantine.delete().where(q.id.in_(old)))).rowcount
-    return count
+        useless.append(and_(q.stream == stream.stream.name, of_this, gone))
+    query = select(q.id).where(q.id > after, q.at < before, or_(*useless)).order_by(q.id).limit(limit)
+    return (await connection.execute(query)).scalars().all()
+
+
+async def forget_quarantine(connection: AsyncConnection, ids: Sequence[int], before: datetime) -> None:
+    """Delete these, unless they were tried again meanwhile."""
+    q = quarantine.c
+    await connection.execute(quarantine.delete().where(q.id.in_(ids), q.at < before))
