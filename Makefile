@@ -59,7 +59,7 @@ bench: $(DEV_READY) ## Measure, and print ratios
 docs: $(DEV_READY) ## Write the references docs/configuration.md and docs/commands.md from the code
 	@$(VENV)/bin/python -m docs.generate
 
-pictures: $(DEV_READY) ## Make docs/pictures/ anew: the page, as Chromium shows it
+pictures: $(DEV_READY) ## Make docs/pictures/ anew: the page and the terminal, as Chromium shows them
 	@$(VENV)/bin/python -m docs.pictures
 
 install: $(READY) ## Make the virtual environment, with Tidegate in it

@@ -1,4 +1,4 @@
-"""Takes the pictures of the page: the real thing, with simulated remotes. `make pictures` runs it."""
+"""Takes the pictures of page and terminal: the real thing, simulated remotes. `make pictures` runs it."""
 
 import asyncio
 import tempfile
@@ -9,8 +9,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from docs.terminal import Size, last_drawn, last_screen, page, recorded
+from tests.chaos.servers import free_port
 from tests.chromium import chromium, window
-from tests.tidegates import Up, running
+from tests.tidegates import Up, environ, running
 from tidegate.demo.remotes.azure import AzureDevOps
 from tidegate.demo.remotes.jenkins import JenkinsController
 from tidegate.demo.remotes.jira import JiraCloud
@@ -18,6 +20,8 @@ from tidegate.demo.remotes.jira import JiraCloud
 HERE = Path(__file__).parent / "pictures"
 USER, TOKEN = "ana@example.com", "a token of the pictures"
 ROUNDS = 7
+#: In which connections fill, issues change, a build ends, a limit is waited out, and a token expires.
+STORY_SECONDS = 110
 TEAMS = {
     "WEB": ("Web shop", 640),
     "APP": ("Mobile app", 380),
@@ -153,6 +157,33 @@ async def remotes() -> AsyncIterator[Remotes]:
         yield Remotes(jira, jenkins, azure)
 
 
+async def typed(up: Up) -> Mapping[str, str]:
+    """Pages of the commands that tell of a running Tidegate, by the name of their picture."""
+    around = environ(up.data_dir, {"TIDEGATE_PORT": up.url.rpartition(":")[2]})
+    size = Size(92, 26)
+    alone = await recorded([], around, size, 60)
+    top = last_screen(await recorded(["top"], around, size, 20))
+    return {"tidegate": page("tidegate", alone, size), "top": page("tidegate top", top, size)}
+
+
+async def story(folder: Path) -> Mapping[str, str]:
+    """The demo, after its limit and before its token is given anew."""
+    size = Size(100, 30)
+    more = {"TIDEGATE_PORT": str(free_port())}
+    plain = {name: value for name, value in environ(folder / ".demo", more).items() if "DATA_DIR" not in name}
+    said = await recorded(["demo"], plain, size, STORY_SECONDS, folder)
+    return {"demo": page("make demo", last_drawn(said), size)}
+
+
+async def photographed(pages: Mapping[str, str]) -> None:
+    """Pictures of pages that are as large as what is on them."""
+    async with chromium() as browser:
+        seen = await browser.new_page()
+        for name, text in pages.items():
+            await seen.set_content(text)
+            await seen.locator("pre").screenshot(path=HERE / f"{name}.png")
+
+
 async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with remotes() as made, running(Path(folder) / "data") as up:
@@ -160,6 +191,8 @@ async def main() -> None:
             found = await connected(up, made)
             await lived(up, made, found)
             await taken(up, found, made)
+            await photographed(await typed(up))
+        await photographed(await story(Path(folder)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """`tidegate` alone: how this installation stands, and what to type next."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 
 import click
@@ -15,6 +16,8 @@ from tidegate.doctor.database import missing_file
 
 #: So many of the connections that need somebody are told of.
 SOME = 5
+#: Lines for people are no longer than this, however wide the terminal.
+MOST = 100
 NEEDED = ("api", "scheduler", "worker")
 URGENT = ("failed", "partial", "stale")
 BEGIN = (
@@ -67,10 +70,15 @@ def _state(known: Settings, seen: Glance) -> None:
         why = f": {problem.message}" if problem else ""
         click.echo(f"\n{one.name} is {show.coloured_word(one.health)}{why}")
         if problem and problem.hint:
-            click.echo(f"  -> {problem.hint}")
+            click.echo(click.wrap_text(problem.hint, _width(), "  -> ", "     "))
     for pause in seen.hosts:
         left = show.span((pause.until - seen.at).total_seconds())
         click.echo(f"\n{pause.host} wants no requests for {left} ({pause.reason}); syncs go on then.")
+
+
+def _width() -> int:
+    """Of the lines that are broken between words."""
+    return min(shutil.get_terminal_size().columns, MOST) if show.on_terminal() else MOST
 
 
 def _troubled(seen: Glance) -> Sequence[Connection]:

@@ -31,7 +31,7 @@ _LINES, _LEAST = 40, 3
 #: A change by webhook is told so often, for there is one every few seconds.
 WEBHOOK_SECONDS = 15
 #: A screen that is wider than this shows more of each connection.
-_WIDE = 100
+_WIDE = 130
 
 
 class Changed(msgspec.Struct, frozen=True):
