@@ -15,4 +15,4 @@ def compared(what: str, whose: str, here: datetime, there: datetime) -> Finding:
         ahead = "ahead of" if differs > 0 else "behind"
         said = f"{whose}'s clock is {abs(differs):.0f} s {ahead} this machine's."
         return warn(what, said, "Let both machines follow a time server (NTP).")
-    return ok(what, f"This machine and {whose.lower()} agree to {abs(differs):.1f} s.")
+    return ok(what, f"This machine and {whose.replace('The', 'the')} agree to {abs(differs):.1f} s.")
