@@ -254,6 +254,34 @@ MUTATIONS: Sequence[Mutation] = (
         "if _suspicious(told) and work.sync.accept_loss:",
         "tests/integration/test_census.py::test_too_large_a_share_does_not_vanish_at_once",
     ),
+    Mutation(
+        "a proof that is sent twice",
+        "api/hooks.py",
+        '", ".join(told.getall(name))',
+        "told.getall(name)[-1]",
+        "tests/integration/test_forged_webhooks.py::test_what_is_not_signed_as_agreed_is_401_and_opens_nothing",
+    ),
+    Mutation(
+        "readers that take nothing",
+        "api/live.py",
+        "request.transport.abort()",
+        "pass",
+        "tests/integration/test_api_slow_readers.py",
+    ),
+    Mutation(
+        "pace of tests",
+        "api/pace.py",
+        "if left.count < 1:",
+        "if left.count < -1_000:",
+        "tests/integration/test_api_pace.py::test_a_hundred_tests_in_a_second_are_429_for_most",
+    ),
+    Mutation(
+        "secrets that are encoded in part",
+        "config/logs.py",
+        "if further == plain:",
+        "if True:",
+        "tests/unit/test_logs.py::test_a_secret_of_which_some_characters_are_encoded_is_masked_whole",
+    ),
 )
 
 
