@@ -40,8 +40,10 @@ async def furnished(folder: Path) -> AsyncIterator[Api]:
     await database.close()
 
 
-async def asked(api: Api, folder: Path, examples: int, seed: int) -> str:
-    """Ask everything, so many examples of each; what the program says, which must have found nothing."""
+async def asked(api: Api, folder: Path, examples: int, seed: int, *more: str) -> str:
+    """Ask everything, so many examples of each; what the program says, which must have found nothing. With
+    `more` options of it.
+    """
     shutil.copy(ROOT / "tests" / ALLOWANCES, folder)
     options = f"--checks all --exclude-path {LEFT_OUT} --max-examples {examples} --seed {seed}"
     process = await asyncio.create_subprocess_exec(
@@ -57,6 +59,7 @@ async def asked(api: Api, folder: Path, examples: int, seed: int) -> str:
         "--no-color",
         "--generation-deterministic",
         *options.split(),
+        *more,
         cwd=folder,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
