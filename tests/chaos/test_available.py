@@ -17,7 +17,7 @@ from tests.chaos.roles import Role
 from tests.chaos.servers import free_port
 from tests.chaos.town import PROMISED, START_SECONDS, Town
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 DRIP_SECONDS = 0.15
 STOPPED_WITHIN = 20.0
