@@ -31,6 +31,7 @@ _PAGES = "tests/integration/test_store_pages.py"
 _BLAME = "tests/integration/test_blame.py"
 _CLAIM = "tests/integration/test_claim.py"
 _RELAY = "tests/integration/test_relay.py"
+_QUEUE = "tests/integration/test_queue.py"
 _DOOR = "tests/integration/test_door.py::test_the_database_itself_holds_a_lane_to_one_open_and_one_queued"
 MODEL = "tests/model/test_model.py::test_the_core_does_what_the_model_says"
 
@@ -41,6 +42,20 @@ MUTATIONS: Sequence[Mutation] = (
         'syncs.c.fence == bindparam("mine"),',
         'syncs.c.fence >= bindparam("mine"),',
         f"{_PAGES}::test_a_page_of_an_older_fence_is_refused",
+    ),
+    Mutation(
+        "clocks of machines that differ",
+        "worker/queue.py",
+        "_CLOCKS_DIFFER_MS = 24 * 3600 * 1000",
+        "_CLOCKS_DIFFER_MS = 0",
+        f"{_QUEUE}::test_jobs_stand_in_the_line_as_they_were_rung_and_are_due_for_a_clock_that_is_hours_behind",
+    ),
+    Mutation(
+        "Redis that drops keys",
+        "tidegate/compose.py",
+        "        await refuse_dropping(settings.redis_url.reveal())\n",
+        "",
+        "tests/integration/test_redis_policy.py::test_no_process_starts_with_a_redis_that_drops_keys",
     ),
     Mutation(
         "fence check, by the model",
