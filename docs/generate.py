@@ -21,11 +21,11 @@ SYSTEMS = {"jira": "Jira", "jenkins": "Jenkins", "azure": "Azure DevOps"}
 
 
 PIPED = """
-On a terminal there are colours (unless `NO_COLOR` is set), tables and progress. Piped, lists are lines with tabs
-between the columns; progress and notes are on standard error. `--json` prints one JSON document, or of a list one
-object a line; an error is then `{"type", "title", "detail", "exit_code"}` on standard error. Where nobody can be
-asked, `--yes` is needed. Exit codes: 0 all well, 1 it failed, 2 wrong use or settings, 3 partial, 130 stopped with
-Ctrl-C.
+On a terminal there are colours (unless `NO_COLOR` is set), tables and progress. Piped, lists are lines
+with tabs between the columns; progress and notes are on standard error. `--json` prints one JSON
+document, or of a list one object a line; an error is then `{"type", "title", "detail", "exit_code"}` on
+standard error. Where nobody can be asked, `--yes` is needed. Exit codes: 0 all well, 1 it failed, 2
+wrong use or settings, 3 partial, 130 stopped with Ctrl-C.
 """
 SETTINGS = """
 Environment variables, or the same names in lower case without `TIDEGATE_` in `tidegate.toml` of the
