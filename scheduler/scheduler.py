@@ -60,6 +60,7 @@ class Scheduler:
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
         self._watch: asyncio.Task[None] | None = None
+        self._stopping = False
 
     def start(self) -> None:
         self._every(TICK_SECONDS, "tick", self.tick)
@@ -73,6 +74,7 @@ class Scheduler:
         self._watch = asyncio.create_task(self._watch_the_clock())
 
     def stop(self) -> None:
+        self._stopping = True
         self._clock.shutdown(wait=False)
         if self._watch is not None:
             self._watch.cancel()
@@ -134,6 +136,10 @@ class Scheduler:
             # A database or Redis that is away must not stop the clock: the next tick tries again.
             try:
                 await tick()
+            except asyncio.CancelledError:
+                # APScheduler would log what its own end breaks off as an error.
+                if not self._stopping:
+                    raise
             except (SQLAlchemyError, RedisError, OSError) as e:
                 log.warning("scheduler.tick_failed", tick=name, error=str(e))
 

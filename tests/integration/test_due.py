@@ -301,6 +301,31 @@ async def test_a_limit_that_is_over_is_told(engine: House) -> None:
     assert (await engine.get(made.id)).health == "pending"
 
 
+async def test_a_scheduler_that_stops_in_the_middle_of_a_tick_reports_no_error(
+    engine: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    await connect_due(engine)
+    ringing = asyncio.Event()
+
+    class Silent:
+        async def ring(self, rings: Sequence[Ring]) -> None:
+            ringing.set()
+            await asyncio.Event().wait()
+
+        async def ring_check(self, connection_id: int) -> None:
+            raise AssertionError
+
+        async def ring_webhook(self, connection_id: int) -> None:
+            raise AssertionError
+
+    scheduler = Scheduler(engine.database, engine.deps.tables, Silent())
+    scheduler.start()
+    await asyncio.wait_for(ringing.wait(), 30)
+    scheduler.stop()
+    await asyncio.sleep(0.1)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_many_that_are_due_are_all_opened_in_one_tick_and_the_first_rung_for_before_the_last(
     engine: House,
 ) -> None:
