@@ -53,9 +53,15 @@ async def new_key(api: Api, name: str, permission: str, **values: object) -> str
     return str(made["key"])
 
 
+#: Open to all; a key that is given must be a good one.
+SHOWS_MORE_WITH_A_KEY = ("/metrics",)
+
+
 def wrong_with(route: Route[Any, Any], key: Key, status: int, said: str) -> str | None:
     """What is not as the table says; None if all is well."""
     if route.permission is None:
+        if route.path in SHOWS_MORE_WITH_A_KEY and key.text and key.permission is None:
+            return None if status == 401 else "must say that this key is none"
         return None if status not in (401, 403) else "is open to all"
     if key.permission is None:
         return None if status == 401 or (key.text and status == 429) else "must refuse this key with 401"
