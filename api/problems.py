@@ -9,6 +9,8 @@ from aiohttp import web
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from store.database import DatabaseLostError
+
 log = structlog.get_logger()
 
 CONTENT_TYPE = "application/problem+json"
@@ -91,7 +93,7 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         return _answer(request, _of_router(request, e))
     except IntegrityError:
         return _answer(request, ProblemError(409, "Something this refers to changed meanwhile; try again."))
-    except (OperationalError, InterfaceError, PoolTimeoutError, ConnectionRefusedError) as e:
+    except (DatabaseLostError, OperationalError, InterfaceError, PoolTimeoutError) as e:
         log.warning("api.database_unavailable", path=request.path, error=_cause(e))
         return _answer(request, _unavailable())
     except Exception:
