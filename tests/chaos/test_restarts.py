@@ -82,6 +82,8 @@ async def test_a_restart_every_five_seconds_for_minutes_drops_nothing(town: Town
 async def replaced(town: Town, name: str) -> float:
     """End the oldest process of a role while another begins; the seconds that it took to end."""
     loop, old = asyncio.get_running_loop(), town.named(name)[0]
+    # One that still starts knows nothing of signals.
+    await town.all_work([old])
     began = loop.time()
     old.ask_to_end()
     # The API's port is free once the old one has ended.

@@ -142,7 +142,8 @@ async def catch_up_of(town: Town, connection_id: int, last: int) -> datetime:
     )
     async with town.database.read() as connection:
         first, *more = (await connection.execute(mine.order_by(c.id))).all()
-    assert (first.trigger, first.joined) == ("schedule", 0)
+    # What falls due anew while that one still waits for its turn joins it.
+    assert (first.trigger, first.joined <= 1) == ("schedule", True)
     # Whatever came after that is what fell due meanwhile.
     due = parse_frequency("every 5m", "UTC").next_after(first.queued_at, connection_id)
     assert due is not None
