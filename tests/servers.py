@@ -49,6 +49,16 @@ class Wire:
         return f"http://127.0.0.1:{self.port}"
 
 
+class Seconds:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Hands:
     """A clock that stands until it is moved."""
 

@@ -133,7 +133,7 @@ async def run_slice(deps: Deps, sync_id: int) -> Sequence[Ring]:
         connection=sync.connection_id, sync=sync.id, fence=sync.fence
     ):
         rings: list[Ring] = []
-        async with caught(deps, sync):
+        async with caught(deps.database, deps.holding, deps.owner, sync):
             rings += await _run(deps, sync, now)
         return rings
 

@@ -9,6 +9,7 @@ from store.database import Database
 from tests.adapter_double import SYSTEM, Script, double
 from tests.house import House, open_house
 from tests.valkey import Valkey
+from tidegate.demo.remotes.jira import JiraCloud
 from worker.queue import connect
 
 
@@ -16,6 +17,15 @@ from worker.queue import connect
 async def house(database: Database) -> AsyncIterator[House]:
     async with open_house(database) as made:
         yield made
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[JiraCloud]:
+    """A Jira with an empty project; ana@example.com signs in with `token-1`."""
+    async with JiraCloud() as remote:
+        remote.add_account("ana@example.com", "token-1")
+        remote.add_project("TG")
+        yield remote
 
 
 @pytest.fixture

@@ -12,29 +12,20 @@ from api.pace import AT_ONCE, PER_SECOND, Pace
 from api.problems import ProblemError
 from store.database import Database
 from tests.api_server import Api, serving_api
+from tests.servers import Seconds
 
 pytestmark = pytest.mark.sqlite_does
 
 TRIED = {"system": "shelf", "url": "shelf.example/3"}
 
 
-class Clock:
-    """Seconds that pass when they are told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> Seconds:
+    return Seconds()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def api(database: Database, clock: Clock) -> AsyncIterator[Api]:
+async def api(database: Database, clock: Seconds) -> AsyncIterator[Api]:
     async with serving_api(database, pace=Pace(clock=clock)) as served:
         yield served
 
@@ -44,7 +35,7 @@ async def statuses(api: Api, paths: list[str], **headers: str) -> Counter[int]:
     return Counter(status for status, _ in await asyncio.gather(*asked))
 
 
-async def test_a_hundred_tests_in_a_second_are_429_for_most(api: Api, clock: Clock) -> None:
+async def test_a_hundred_tests_in_a_second_are_429_for_most(api: Api, clock: Seconds) -> None:
     other = (await api.post("/v1/keys", {"name": "other", "permissions": ["write"]}))["key"]
     made = await api.shelf()
     paths = ["/v1/connections/test", f"/v1/connections/{made['id']}/test"] * 50
@@ -72,7 +63,7 @@ async def test_subscribers_are_not_knocked_at_without_end_either(api: Api) -> No
     assert (await statuses(api, paths))[429] == 5
 
 
-def test_who_was_not_there_for_long_is_forgotten_and_nobody_saves_up(clock: Clock) -> None:
+def test_who_was_not_there_for_long_is_forgotten_and_nobody_saves_up(clock: Seconds) -> None:
     pace = Pace(2, 1.0, clock)
     clock.now += 3600
     for _ in range(2):

@@ -80,12 +80,6 @@ async def site() -> AsyncIterator[JiraCloud]:
         yield remote
 
 
-@pytest.fixture
-async def house(database: Database) -> AsyncIterator[House]:
-    async with open_house(database) as made:
-        yield made
-
-
 async def connect(house: House, site: JiraCloud) -> int:
     credential = await house.credential("jira", "basic", "ana@example.com", "token-1")
     number = site.add_filter("project = TG")

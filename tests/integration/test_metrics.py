@@ -17,7 +17,7 @@ from store.outbox import RELAY
 from store.schema import connections, syncs
 from store.schema import outbox as outbox_table
 from tests.api_server import ADMIN_KEY, Api, Rope, serving_api
-from tests.house import House, open_house
+from tests.house import House
 from tidegate.demo.remotes.jira import JiraCloud
 
 ENDED = "tidegate_syncs_ended_total"
@@ -258,20 +258,6 @@ async def test_who_asks_again_within_a_second_costs_nothing(database: Database) 
         first = await stranger(api)
         await api.shelf()
         assert await stranger(api) == first
-
-
-@pytest.fixture
-async def site() -> AsyncIterator[JiraCloud]:
-    async with JiraCloud() as remote:
-        remote.add_account("ana@example.com", "token-1")
-        remote.add_project("TG")
-        yield remote
-
-
-@pytest.fixture
-async def house(database: Database) -> AsyncIterator[House]:
-    async with open_house(database) as made:
-        yield made
 
 
 async def test_answers_that_it_was_too_much_are_counted_and_what_they_made_wait(

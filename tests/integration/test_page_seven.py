@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from store.database import Database
-from tests.house import House, open_house
+from tests.house import House
 from tidegate.demo.remotes.base import Fault
 from tidegate.demo.remotes.jira import JiraCloud
 
@@ -30,12 +29,6 @@ async def site() -> AsyncIterator[JiraCloud]:
         remote.max_page = ISSUES // PAGES
         remote.seed(ISSUES)
         yield remote
-
-
-@pytest.fixture
-async def house(database: Database) -> AsyncIterator[House]:
-    async with open_house(database) as made:
-        yield made
 
 
 @pytest.mark.parametrize("manner", MANNERS)

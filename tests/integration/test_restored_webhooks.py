@@ -18,12 +18,6 @@ pytestmark = pytest.mark.sqlite_does
 
 
 @pytest.fixture
-async def house(database: Database) -> AsyncIterator[House]:
-    async with open_house(database) as made:
-        yield made
-
-
-@pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
     async with receiving(utc_now) as made:
         yield made

@@ -1,6 +1,5 @@
 """What is forgotten in time, and what never is."""
 
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,7 +8,7 @@ from sqlalchemy import Table, func, insert, select, update
 
 from scheduler.upkeep import Kept, forget
 from store import outbox
-from store.database import Database, clock
+from store.database import clock
 from store.outbox import RELAY
 from store.outgoing import attempts, sendings, subscriptions
 from store.schema import (
@@ -23,22 +22,8 @@ from store.schema import (
     syncs,
 )
 from store.schema import outbox as outbox_table
-from tests.house import House, open_house
+from tests.house import House
 from tidegate.demo.remotes.jira import JiraCloud
-
-
-@pytest.fixture
-async def site() -> AsyncIterator[JiraCloud]:
-    async with JiraCloud() as remote:
-        remote.add_account("ana@example.com", "token-1")
-        remote.add_project("TG")
-        yield remote
-
-
-@pytest.fixture
-async def house(database: Database) -> AsyncIterator[House]:
-    async with open_house(database) as made:
-        yield made
 
 
 async def connect(house: House, site: JiraCloud) -> int:

@@ -1,13 +1,10 @@
 """A third of a remote's records come in another shape: nothing breaks, and none is lost without a word."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
-import pytest
-
-from store.database import Database
-from tests.house import House, open_house
+from tests.house import House
 from tidegate.demo.remotes.jira import JiraCloud
 from tidegate.demo.remotes.jira_issue import Issue
 
@@ -43,12 +40,6 @@ class Drifting(JiraCloud):
         read = json.loads(whole)
         found[1](read)
         return json.dumps(read).encode()
-
-
-@pytest.fixture
-async def house(database: Database) -> AsyncIterator[House]:
-    async with open_house(database) as made:
-        yield made
 
 
 async def test_records_of_another_shape_are_kept_or_named_with_their_reason(house: House) -> None:

@@ -1,6 +1,5 @@
 """`tidegate sync` with nothing set up: any URL into a file, by the worker's own path."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,6 @@ from tidegate.demo.remotes.jira import JiraCloud
 pytestmark = pytest.mark.timeout(180)
 
 MEMBERS = {"stream", "key", "parent", "updated_at", "version", "change", "deleted", "data"}
-
-
-@pytest.fixture
-async def site() -> AsyncIterator[JiraCloud]:
-    async with JiraCloud() as remote:
-        remote.add_account("ana@example.com", "token-1")
-        remote.add_project("TG")
-        yield remote
 
 
 @pytest.fixture

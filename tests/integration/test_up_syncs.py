@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,6 @@ pytestmark = pytest.mark.timeout(180)
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     return tmp_path / "data"
-
-
-@pytest.fixture
-async def site() -> AsyncIterator[JiraCloud]:
-    async with JiraCloud() as remote:
-        remote.add_account("ana@example.com", "token-1")
-        remote.add_project("TG")
-        yield remote
 
 
 async def connect(up: Up, site: JiraCloud) -> int:

@@ -8,21 +8,14 @@ from api.keyring import MOST_ADDRESSES, WRONG_ALLOWED, Keyring
 from api.problems import ProblemError
 from config.secret import Secret
 from store.database import Database
+from tests.servers import Seconds
 
 ADMIN = Secret("the administrator's key")
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> Seconds:
+    return Seconds()
 
 
 @pytest.fixture
@@ -37,7 +30,7 @@ async def wrong(ring: Keyring, nowhere: Database, address: str) -> ProblemError:
     return refused.value
 
 
-async def test_an_address_is_told_to_wait_until_its_minute_is_over(clock: Clock, nowhere: Database) -> None:
+async def test_an_address_is_told_to_wait_until_its_minute_is_over(clock: Seconds, nowhere: Database) -> None:
     ring = Keyring(clock)
     for _ in range(WRONG_ALLOWED):
         assert (await wrong(ring, nowhere, "192.0.2.1")).status == 401
@@ -49,14 +42,14 @@ async def test_an_address_is_told_to_wait_until_its_minute_is_over(clock: Clock,
     assert (await wrong(ring, nowhere, "192.0.2.1")).status == 401
 
 
-async def test_the_administrator_is_never_kept_waiting(clock: Clock, nowhere: Database) -> None:
+async def test_the_administrator_is_never_kept_waiting(clock: Seconds, nowhere: Database) -> None:
     ring = Keyring(clock)
     for _ in range(WRONG_ALLOWED + 5):
         await wrong(ring, nowhere, "192.0.2.1")
     assert (await ring.caller(nowhere, ADMIN, ADMIN.reveal(), "192.0.2.1")).may("admin")
 
 
-async def test_one_network_of_ipv6_is_one_address(clock: Clock, nowhere: Database) -> None:
+async def test_one_network_of_ipv6_is_one_address(clock: Seconds, nowhere: Database) -> None:
     ring = Keyring(clock)
     for i in range(WRONG_ALLOWED):
         await wrong(ring, nowhere, f"2001:db8:0:1::{i:x}")
@@ -65,7 +58,7 @@ async def test_one_network_of_ipv6_is_one_address(clock: Clock, nowhere: Databas
     assert (await wrong(ring, nowhere, "fe80::1%eth0")).status == 401
 
 
-async def test_an_address_of_ipv4_is_the_same_within_ipv6(clock: Clock, nowhere: Database) -> None:
+async def test_an_address_of_ipv4_is_the_same_within_ipv6(clock: Seconds, nowhere: Database) -> None:
     ring = Keyring(clock)
     for _ in range(WRONG_ALLOWED):
         await wrong(ring, nowhere, "::ffff:192.0.2.1")
@@ -73,7 +66,7 @@ async def test_an_address_of_ipv4_is_the_same_within_ipv6(clock: Clock, nowhere:
     assert (await wrong(ring, nowhere, "::ffff:192.0.2.2")).status == 401
 
 
-async def test_any_number_of_addresses_takes_little_memory(clock: Clock, nowhere: Database) -> None:
+async def test_any_number_of_addresses_takes_little_memory(clock: Seconds, nowhere: Database) -> None:
     ring = Keyring(clock)
     for i in range(MOST_ADDRESSES + 50):
         await wrong(ring, nowhere, f"peer {i}")
