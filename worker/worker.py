@@ -202,7 +202,7 @@ class Worker:
         return worker
 
     def _tracked(self, job: Callable[[int], Awaitable[None]]) -> WorkerCoroutine:
-        """A job as arq calls it, known to `_drain`. arq never learns what ended it in disorder; the log does."""
+        """A job as arq calls it, known to `_drain`. What ends it in disorder is for the log, not for arq."""
 
         async def run(ctx: dict[Any, Any], *args: Any, **kwargs: Any) -> None:  # noqa: ARG001 - arq's interface
             about = int(args[0])
