@@ -11,7 +11,7 @@ TABLES = """
 from tidegate.commands import show
 show.as_table(("id", "name", "health"), [(1, "a [b] c", "healthy"), (2, "t", "failed"), (3, None, "waiting")])
 show.facts({"queued": "now", "nothing": None})
-with show.Exported(quiet=False) as progress:
+with show.Counted("records", "written", quiet=False) as progress:
     progress.begin(0)
     progress(500, 1000)
 """

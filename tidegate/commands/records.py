@@ -78,7 +78,7 @@ def export(
             chosen = Chosen(found.id, tables, changed_after, deleted)
             newest = await typed.newest_change(connection, found.id)
             total = await typed.count(connection, tables, found.id, after=changed_after, deleted=deleted)
-        with show.Exported(quiet=json_) as progress:
+        with show.Counted("records", "written", quiet=json_) as progress:
             written = await _written(ground, output, chosen, form, lambda n: progress(n, total))
         # What changed while we read by key is told again next time; by change, nothing is passed over.
         reached = newest if changed_after is None else max(changed_after, written.change)

@@ -221,18 +221,18 @@ class Ticker:
         """Count from here: some may have been done before we began to look."""
         self._before = done if self._before is None else self._before
 
-    def pace(self, done: int, total: int | None) -> str:
+    def pace(self, done: int, total: int | None, things: str = "records") -> str:
         """`1,200 records/s, 12 s left`; the time left only where `total` is known."""
-        return pace(done, total, done - (self._before or 0), time.monotonic() - self._began)
+        return pace(done, total, done - (self._before or 0), time.monotonic() - self._began, things)
 
 
-def pace(done: int, total: int | None, lately: int, seconds: float) -> str:
+def pace(done: int, total: int | None, lately: int, seconds: float, things: str = "records") -> str:
     """How fast it goes, by what was done in the last `seconds`, and how long the rest will take."""
     rate = lately / max(0.1, seconds)
     left = ""
     if total is not None and done < total and rate > 0:
         left = f", {span((total - done) / rate)} left"
-    return f"{rate:,.0f} records/s{left}"
+    return f"{rate:,.0f} {things}/s{left}"
 
 
 class Progress(Ticker):
@@ -251,14 +251,6 @@ class Progress(Ticker):
         return f"{sync.state}{wait}: {each or 'nothing yet'}{of}, {self.pace(read, expected)}{why}"
 
 
-class Exported(Ticker):
-    """Tells how an export gets on."""
-
-    def __call__(self, written: int, total: int | None) -> None:
-        of = "" if total is None else f" of {total:,}"
-        self.tell(lambda: f"{written:,}{of} records written, {self.pace(written, total)}")
-
-
 class Counted(Ticker):
     """Tells how far a count of things has come: `12,000 of 50,000 rows written, 9,000 rows/s, 4 s left`."""
 
@@ -269,7 +261,7 @@ class Counted(Ticker):
 
     def __call__(self, done: int, total: int | None) -> None:
         of = "" if total is None else f" of {total:,}"
-        rate = self.pace(done, total).replace("records", self._things)
+        rate = self.pace(done, total, self._things)
         self.tell(lambda: f"{done:,}{of} {self._things} {self._deed}, {rate}")
 
 
