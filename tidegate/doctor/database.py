@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import column, select, table, text
+from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,13 +15,11 @@ from config.settings import Settings, vault_keys
 from config.vault import Vault
 from store.database import Database, clock
 from store.instance import VAULT
-from store.migrate import HEAD, is_current
+from store.migrate import HEAD, shape
 from store.schema import instance
 from tidegate.doctor import server
 from tidegate.doctor.clocks import compared
 from tidegate.doctor.finding import Finding, Redact, fail, ok, warn
-
-_VERSIONS = table("alembic_version", column("version_num"))
 
 
 @asynccontextmanager
@@ -54,9 +52,9 @@ async def _reach(
                 server.sqlite(connection) if database.is_sqlite else server.postgresql(connection)
             )
         found.append(await server.writable(database))
-        if not await is_current(database):
-            async with database.read() as connection:
-                return False, [*found, await _shape(connection, database)]
+        there = await shape(database)
+        if there != HEAD:
+            return False, [*found, _misfit(there, database)]
         found.append(ok("schema", f"The tables have the shape of this version ({HEAD})."))
         async with database.read() as connection:
             return True, [*found, await _key(connection, settings)]
@@ -86,20 +84,15 @@ async def _version(connection: AsyncConnection, database: Database) -> str:
     return f"PostgreSQL {version} answers; everything is in its schema {database.schema}."
 
 
-async def _shape(connection: AsyncConnection, database: Database) -> Finding:
-    try:
-        async with connection.begin_nested():
-            there = (await connection.execute(select(_VERSIONS))).scalar()
-    except DBAPIError:
-        there = None
+def _misfit(there: str | None, database: Database) -> Finding:
     if there is None:
         where = "" if database.is_sqlite else f" in the schema {database.schema}"
         return warn("schema", f"There are no tables of Tidegate{where} yet.", "Run `tidegate migrate`.")
-    if str(there) > HEAD:
+    if there > HEAD:
         said = f"The tables are of a newer Tidegate ({there}); this version knows {HEAD}."
         return fail("schema", said, "Start the newer version, or put the backup of before its start back.")
     said = f"The tables have the shape {there}; this version needs {HEAD}."
-    return fail("schema", said, "Run `tidegate migrate`; every start does so, too.")
+    return fail("schema", said, "Run `tidegate migrate`.")
 
 
 async def _key(connection: AsyncConnection, settings: Settings) -> Finding:

@@ -37,7 +37,7 @@ async def postgresql(connection: AsyncConnection) -> Sequence[Finding]:
 
 def connections_left(most: int, used: int) -> Finding:
     said = f"{max(0, most - used)} of {most} connections to the database are left."
-    advice = "Raise max_connections, or put a pooler before it: a process of Tidegate takes up to 16."
+    advice = "Raise max_connections, or put a pooler before it: a process of Tidegate takes up to 18."
     if most - used < TOO_FEW:
         return fail("database connections", said, advice)
     if most - used < FEW:
